@@ -1,0 +1,176 @@
+//! The HTTP API, wherever it is: a server, the operator's socket, or in this very process.
+//!
+//! A command that works with revocations speaks the same API in all three cases, so it behaves the same.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use axum::body::Body;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::BodyExt;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Server;
+use crate::app::{self, OPERATOR_SOCKET, Parts};
+use crate::config::{Config, StoreConfig};
+use crate::http::listen::Peer;
+use crate::http::{Audience, Routes};
+
+const API_KEY: &str = "LINKGATE_API_KEY";
+/// How long a server may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a store in Redis may take to be loaded.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest answer that is read.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// A way to the API.
+pub enum Api {
+    Remote { base: Uri, key: String },
+    Socket(std::path::PathBuf),
+    Local(Box<Routes>),
+}
+
+impl Api {
+    /// The server that was named, else the one that runs on this data folder, else this process.
+    pub async fn connect(server: &Server, config: &Config) -> Result<Self> {
+        if let Some(url) = &server.server {
+            let base: Uri = url.parse().context("--server must be a URL such as http://127.0.0.1:8081")?;
+            let key = std::env::var(API_KEY).map_err(|_| anyhow!("set {API_KEY} to an API key for {url}"))?;
+            return Ok(Self::Remote { base, key });
+        }
+        let socket = config.data_dir.join(OPERATOR_SOCKET);
+        if config.store == StoreConfig::Embedded && UnixStream::connect(&socket).await.is_ok() {
+            return Ok(Self::Socket(socket));
+        }
+        let state = Parts::open(config)?.into_state(config, config.public_url(None).unwrap_or_default())?;
+        if config.store != StoreConfig::Embedded {
+            let store = Arc::clone(&state.store);
+            tokio::spawn(async move { store.follow().await });
+            let loaded = tokio::time::timeout(LOAD_TIMEOUT, async {
+                while state.readiness().is_err() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+            if loaded.await.is_err()
+                && let Err(reason) = state.readiness()
+            {
+                bail!("{reason}");
+            }
+        }
+        Ok(Self::Local(Box::new(Routes::new(&state, &[Audience::Api], Some(app::operator())))))
+    }
+
+    /// Makes a call that is expected to succeed.
+    ///
+    /// # Errors
+    /// The problem that the API answers, in words.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+        let (status, answer) = self.request(method, path, body).await?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
+        match (text("title"), text("detail")) {
+            ("", _) => bail!("the server answered {status}"),
+            (title, "") => bail!("{title}"),
+            (title, detail) => bail!("{title}: {detail}"),
+        }
+    }
+
+    /// Makes a call; answers whatever comes.
+    pub async fn request(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Value)> {
+        let request = Request::builder().method(method).header(CONTENT_TYPE, "application/json");
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let answer = async {
+            match self {
+                Self::Local(routes) => {
+                    let request = request.uri(path).body(Body::from(body))?;
+                    read(routes.call(Peer::Unix, request).await).await
+                }
+                Self::Socket(socket) => {
+                    let request = request.uri(path).header(HOST, "localhost").body(Body::from(body))?;
+                    exchange(connect_unix(socket).await?, request).await
+                }
+                Self::Remote { base, key } => {
+                    let host = base.authority().context("--server names no host")?.as_str();
+                    let prefix = base.path().trim_end_matches('/');
+                    let request = request
+                        .uri(format!("{prefix}{path}"))
+                        .header(HOST, host)
+                        .header(AUTHORIZATION, format!("Bearer {key}"))
+                        .body(Body::from(body))?;
+                    let name = base.host().context("--server names no host")?.trim_matches(['[', ']']).to_owned();
+                    let is_tls = base.scheme_str() == Some("https");
+                    let port = base.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+                    let stream = TcpStream::connect((name.as_str(), port))
+                        .await
+                        .with_context(|| format!("{host} cannot be reached"))?;
+                    if is_tls {
+                        exchange(encrypt(stream, name).await?, request).await
+                    } else {
+                        exchange(stream, request).await
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(TIMEOUT, answer).await.context("the server took too long")?
+    }
+}
+
+/// Asks one question over a fresh connection to a listener of our own.
+///
+/// # Errors
+/// When nobody listens there.
+pub async fn ask(address: &crate::http::listen::Address, path: &str) -> Result<(StatusCode, Value)> {
+    use crate::http::listen::Address;
+    let request = Request::get(path).header(HOST, "localhost").body(Body::empty())?;
+    let answer = async {
+        match address {
+            Address::Tcp(address) => exchange(TcpStream::connect(address).await?, request).await,
+            Address::Unix(path) => exchange(connect_unix(path).await?, request).await,
+        }
+    };
+    tokio::time::timeout(LOAD_TIMEOUT, answer).await.context("no answer in time")?
+}
+
+async fn connect_unix(path: &Path) -> Result<UnixStream> {
+    UnixStream::connect(path).await.with_context(|| format!("{} cannot be reached", path.display()))
+}
+
+async fn encrypt(stream: TcpStream, name: String) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect(ServerName::try_from(name)?, stream).await.context("TLS")
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Body>,
+) -> Result<(StatusCode, Value)> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    read(sender.send_request(request).await?).await
+}
+
+async fn read<B>(response: http::Response<B>) -> Result<(StatusCode, Value)>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let status = response.status();
+    let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect();
+    let body = body.await.map_err(|error| anyhow!("the answer could not be read: {error}"))?.to_bytes();
+    Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+}

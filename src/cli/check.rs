@@ -1,0 +1,158 @@
+//! `linkgate check` and `linkgate healthcheck`.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use http::StatusCode;
+use serde::Serialize;
+
+use super::{Common, Failure, Outcome};
+use crate::app;
+use crate::clock::SystemClock;
+use crate::collection::EdgeKind;
+use crate::config::{Config, StoreConfig};
+use crate::revocation::Index;
+
+/// Check the configuration, the keys, the media and the store; every error at once.
+///
+/// Exit code 0 when Linkgate could start, 1 when not, 2 when the configuration is wrong.
+#[derive(Args)]
+pub struct Check;
+
+/// How one thing looks.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Grade {
+    Ok,
+    Warning,
+    Error,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    grade: Grade,
+    subject: String,
+    message: String,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, grade: Grade, subject: &str, message: impl Into<String>) {
+        self.0.push(Finding { grade, subject: subject.to_owned(), message: message.into() });
+    }
+}
+
+impl Check {
+    pub fn run(self, common: &Common) -> Outcome {
+        let config = common.load_quietly()?;
+        let mut findings = Findings::default();
+        findings.add(Grade::Ok, "configuration", "every setting is understood");
+        check_keys(&config, &mut findings);
+        check_media(&config, &mut findings);
+        app::runtime()?.block_on(check_store(&config, &mut findings));
+        common.output().table("findings", &findings.0, &["", "WHAT", ""], |finding| {
+            let grade = match finding.grade {
+                Grade::Ok => "ok",
+                Grade::Warning => "warning",
+                Grade::Error => "ERROR",
+            };
+            vec![grade.to_owned(), finding.subject.clone(), finding.message.clone()]
+        })?;
+        if findings.0.iter().any(|finding| finding.grade == Grade::Error) { Err(Failure::Answer(1)) } else { Ok(()) }
+    }
+}
+
+fn check_keys(config: &Config, findings: &mut Findings) {
+    match app::read_keys(&config.key_source).and_then(|keys| Ok(keys.keyring()?)) {
+        Ok(keyring) => findings.add(Grade::Ok, "keys", format!("key {} signs", keyring.active_id())),
+        Err(error) => findings.add(Grade::Error, "keys", format!("{error:#}")),
+    }
+}
+
+fn check_media(config: &Config, findings: &mut Findings) {
+    for collection in config.collections.values() {
+        let subject = format!("collection {}", collection.name().as_str());
+        match collection.edge {
+            EdgeKind::Nginx => {
+                findings.add(Grade::Ok, &subject, format!("nginx sends its files from {}", collection.internal_prefix));
+            }
+            EdgeKind::Direct => match std::fs::read_dir(&collection.root) {
+                Ok(_) => {
+                    findings.add(Grade::Ok, &subject, format!("files are read from {}", collection.root.display()))
+                }
+                Err(error) => findings.add(
+                    Grade::Error,
+                    &subject,
+                    format!("{} cannot be read: {error}", collection.root.display()),
+                ),
+            },
+        }
+    }
+    if config.collections.is_empty() {
+        findings.add(Grade::Warning, "collections", "there are none: no link can be made");
+    }
+}
+
+async fn check_store(config: &Config, findings: &mut Findings) {
+    if config.store == StoreConfig::Embedded {
+        findings.add(Grade::Ok, "store", format!("embedded, in {}", config.data_dir.display()));
+        return;
+    }
+    let inspected = match app::open_redis(config, Arc::new(Index::default()), Arc::new(SystemClock::new())) {
+        Ok(store) => store.inspect().await.context("Redis"),
+        Err(error) => Err(error),
+    };
+    let inspection = match inspected {
+        Ok(inspection) => inspection,
+        Err(error) => return findings.add(Grade::Error, "store", format!("{error:#}")),
+    };
+    findings.add(Grade::Ok, "store", format!("Redis {} answers", inspection.version));
+    if inspection.role == "slave" {
+        findings.add(Grade::Error, "store", "this Redis is a replica: point `store.url` at the master");
+    }
+    if !inspection.eviction_policy.is_empty() && inspection.eviction_policy != "noeviction" {
+        let policy = &inspection.eviction_policy;
+        findings.add(
+            Grade::Warning,
+            "store",
+            format!("`maxmemory-policy {policy}` may drop revocations: set it to noeviction"),
+        );
+    }
+    if inspection.append_only == "0" {
+        findings.add(
+            Grade::Warning,
+            "store",
+            "persistence is off: set `appendonly yes`, or a restart loses revocations",
+        );
+    }
+    if !inspection.set_up {
+        findings.add(Grade::Ok, "store", "not set up yet: the first `linkgate serve` does it");
+    }
+}
+
+/// Ask a running Linkgate whether it is ready; for container health checks.
+///
+/// Asks /readyz on the ops listener of the configuration. Exit code 0 when it is ready, 1 when not.
+#[derive(Args)]
+pub struct Healthcheck;
+
+impl Healthcheck {
+    pub fn run(self, common: &Common) -> Outcome {
+        let config = common.load_quietly()?;
+        let address = config.listen.ops.context("`listen.ops` is off: there is nobody to ask")?;
+        let (status, answer) = app::runtime()?
+            .block_on(super::api::ask(&address, "/readyz"))
+            .with_context(|| format!("no answer from {address}"))?;
+        common.output().print(&answer, |answer| {
+            let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+            match text("reason") {
+                reason if reason.is_empty() => text("status"),
+                reason => format!("{}: {reason}", text("status")),
+            }
+        })?;
+        if status == StatusCode::OK { Ok(()) } else { Err(Failure::Answer(1)) }
+    }
+}

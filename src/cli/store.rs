@@ -1,0 +1,48 @@
+//! `linkgate store`: the rare moments when an operator has to decide.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use clap::Subcommand;
+
+use super::{Common, Outcome};
+use crate::app;
+use crate::clock::SystemClock;
+use crate::config::StoreConfig;
+use crate::revocation::Index;
+
+/// Look after the revocation store.
+#[derive(Subcommand)]
+pub enum Store {
+    /// Set up a Redis that had been set up before and is empty now.
+    ///
+    /// Linkgate does not trust such a store by itself: links that were revoked would work again.
+    Init {
+        /// Yes, revocations that nobody remembers are lost.
+        #[arg(long)]
+        accept_loss: bool,
+    },
+}
+
+impl Store {
+    pub fn run(self, common: &Common) -> Outcome {
+        let Self::Init { accept_loss } = self;
+        let config = common.load_quietly()?;
+        app::create_data_dir(&config.data_dir)?;
+        app::runtime()?.block_on(async {
+            if config.store == StoreConfig::Embedded {
+                bail!("the embedded store is set up by itself");
+            }
+            if !accept_loss {
+                bail!(
+                    "links that were revoked in the lost store will work again: say --accept-loss if that is acceptable"
+                );
+            }
+            let store = app::open_redis(&config, Arc::new(Index::default()), Arc::new(SystemClock::new()))?;
+            store.accept_loss().await?;
+            Ok(())
+        })?;
+        eprintln!("the store is set up; every running linkgate takes it up within seconds");
+        Ok(())
+    }
+}

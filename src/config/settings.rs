@@ -1,0 +1,413 @@
+//! Every setting: its name, its bounds, its default.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::section::{Errors, Section};
+use super::tree::Table;
+use super::{Config, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
+use crate::clients::{Client, ClientRecord, Role};
+use crate::collection::{Collection, EdgeKind, is_internal_prefix};
+use crate::http::listen::{Address, ListenConfig, TrustedProxies};
+use crate::http::server::Limits;
+use crate::key_file;
+use crate::mint::DEFAULT_COLLECTION;
+use crate::revocation::{Bounds, OnStale, StalenessPolicy};
+use crate::telemetry::{LogConfig, LogFormat};
+use crate::token::{Disposition, Dotfiles, NOT_BEFORE_LEEWAY};
+
+/// Every setting's name, `*` standing for a collection's; the configuration reference is checked against it.
+pub const SETTING_NAMES: &[&str] = &[
+    "public_url",
+    "data_dir",
+    "keys.file",
+    "listen.download",
+    "listen.api",
+    "listen.ops",
+    "listen.socket_mode",
+    "listen.trusted_proxies",
+    "listen.client_address_header",
+    "limits.header_bytes",
+    "limits.headers",
+    "limits.body_bytes",
+    "limits.header_timeout",
+    "limits.request_timeout",
+    "limits.drain_timeout",
+    "limits.connections",
+    "store.url",
+    "store.key_prefix",
+    "revocation.mode",
+    "revocation.max_staleness",
+    "revocation.on_stale",
+    "revocation.leeway",
+    "collections.*.root",
+    "collections.*.internal_prefix",
+    "collections.*.edge",
+    "collections.*.default_ttl",
+    "collections.*.max_ttl",
+    "collections.*.disposition",
+    "collections.*.cache",
+    "collections.*.dotfiles",
+    "clients.name",
+    "clients.roles",
+    "clients.allow",
+    "clients.collections",
+    "clients.max_ttl",
+    "clients.default_ttl",
+    "clients.key_hashes",
+    "log.level",
+    "log.format",
+];
+
+/// Takes every setting out of the tree.
+pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
+    let mut root = Section::root(table, errors);
+    let public_url = root.text("public_url").and_then(|url| url.parse(errors, parse_public_url));
+    let data_dir = root.text("data_dir").map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |dir| dir.value.into());
+    let data_dir = overrides.data_dir.clone().unwrap_or(data_dir);
+    let key_source = keys(root.section("keys"), &data_dir);
+    let listen = listen(root.section("listen"), overrides, errors);
+    let limits = limits(root.section("limits"));
+    let store = store(root.section("store"), errors);
+    let (staleness, leeway) = revocation(root.section("revocation"), errors);
+    let collections = collections(root.section("collections"), overrides, errors);
+    let clients = clients(root.list_of_sections("clients"), &collections, errors);
+    let log = log(root.section("log"), errors);
+    let place = root.place().clone();
+    root.finish();
+
+    let config = Config {
+        public_url,
+        data_dir,
+        key_source,
+        listen,
+        limits,
+        store,
+        staleness,
+        bounds: Bounds { max_ttl: collections.values().map(|one| one.max_ttl).max().unwrap_or_default(), leeway },
+        collections,
+        clients,
+        log,
+    };
+    if config.public_url(None).is_none() && config.listen.api.is_some() {
+        errors.add(&place, "`public_url` must be set when downloads are not served on a host and port");
+    }
+    for collection in config.collections.values().filter(|one| one.edge == EdgeKind::Direct) {
+        if is_inside(&config.data_dir, &collection.root) {
+            errors.add(
+                &place,
+                &format!(
+                    "the data folder {} lies inside the files of collection `{}`: keys must not be downloadable; choose \
+                     another with --data-dir or `data_dir`",
+                    config.data_dir.display(),
+                    collection.name().as_str()
+                ),
+            );
+        }
+    }
+    config
+}
+
+fn keys(mut section: Section<'_>, data_dir: &Path) -> KeySource {
+    let file = section.text("file");
+    section.finish();
+    match (file, key_file::KeyText::from_environment()) {
+        (None, Some(text)) => KeySource::Text(text),
+        (Some(file), _) => KeySource::File(file.value.into()),
+        (None, None) => KeySource::File(data_dir.join(key_file::FILE_NAME)),
+    }
+}
+
+fn listen(mut section: Section<'_>, overrides: &Overrides, errors: &Errors) -> ListenConfig {
+    let fallback = overrides.listen.as_deref().unwrap_or(DEFAULT_ADDRESS);
+    let mut address = |key| match (&overrides.listen, section.text(key)) {
+        (None, Some(found)) if found.value == "off" => None,
+        (None, Some(found)) => found.parse(errors, |text| Address::parse(&text)),
+        _ => match Address::parse(fallback) {
+            Ok(address) => Some(address),
+            Err(error) => {
+                errors.add(&super::tree::Place::Variable("--listen".into()), &error);
+                None
+            }
+        },
+    };
+    let (download, api, ops) = (address("download"), address("api"), address("ops"));
+    let socket_mode = section.text("socket_mode").and_then(|mode| {
+        mode.parse(errors, |text| {
+            u32::from_str_radix(&text, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o777)
+                .ok_or("must be an octal file mode such as \"0660\"")
+        })
+    });
+    let trusted_proxies =
+        section.texts("trusted_proxies").and_then(|list| list.parse(errors, |list| TrustedProxies::parse(&list)));
+    let client_address_header = section
+        .text("client_address_header")
+        .and_then(|name| name.parse(errors, |name| name.parse().map_err(|_| "must be the name of a header")));
+    if download.is_none() && api.is_none() && ops.is_none() {
+        errors.add(section.place(), "every listener is off: there is nothing to serve");
+    }
+    section.finish();
+    ListenConfig {
+        download,
+        api,
+        ops,
+        socket_mode: socket_mode.unwrap_or(0o660),
+        trusted_proxies: trusted_proxies.unwrap_or_default(),
+        client_address_header: client_address_header.unwrap_or(http::HeaderName::from_static("x-real-ip")),
+    }
+}
+
+fn limits(mut section: Section<'_>) -> Limits {
+    let default = Limits::default();
+    let mut number = |key, least, most, default: usize| {
+        section.number(key, least, most).map_or(default, |found| found.value as usize)
+    };
+    let header_bytes = number("header_bytes", 8 << 10, 1 << 20, default.header_bytes);
+    let headers = number("headers", 16, 1000, default.headers);
+    let body_bytes = number("body_bytes", 1 << 10, 64 << 20, default.body_bytes);
+    let connections = number("connections", 1, 1_000_000, default.connections);
+    let mut span = |key, default: Duration| section.span(key).map_or(default, |found| found.value);
+    let header_timeout = span("header_timeout", default.header_timeout);
+    let request_timeout = span("request_timeout", default.request_timeout);
+    let drain_timeout = span("drain_timeout", default.drain_timeout);
+    section.finish();
+    Limits { header_bytes, headers, body_bytes, connections, header_timeout, request_timeout, drain_timeout }
+}
+
+fn store(mut section: Section<'_>, errors: &Errors) -> StoreConfig {
+    let url = section
+        .text("url")
+        .filter(|url| url.value != "embedded")
+        .and_then(|url| url.parse(errors, |url| crate::revocation::redis::check_url(&url).map(|()| url)));
+    let key_prefix = section.text("key_prefix").and_then(|prefix| {
+        prefix.parse(errors, |prefix| {
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+            if (1..=64).contains(&prefix.len()) && prefix.bytes().all(good) {
+                Ok(prefix)
+            } else {
+                Err("must be 1 to 64 letters, digits, `.`, `_`, `:` or `-`")
+            }
+        })
+    });
+    section.finish();
+    match url {
+        None => StoreConfig::Embedded,
+        Some(url) => StoreConfig::Redis { url, key_prefix: key_prefix.unwrap_or_else(|| "linkgate".into()) },
+    }
+}
+
+fn revocation(mut section: Section<'_>, errors: &Errors) -> (StalenessPolicy, Duration) {
+    const LATER: &str = "does not support \"direct\" yet";
+    if let Some(mode) = section.text("mode") {
+        mode.parse(errors, |mode| match mode.as_str() {
+            "replica" => Ok(()),
+            "direct" => Err(LATER),
+            _ => Err("must be \"replica\""),
+        });
+    }
+    let on_stale = section.text("on_stale").and_then(|found| {
+        found.parse(errors, |value| match value.as_str() {
+            "deny" => Ok(OnStale::Deny),
+            "serve" => Ok(OnStale::Serve),
+            "direct" => Err(LATER),
+            _ => Err("must be \"deny\" or \"serve\""),
+        })
+    });
+    let max_staleness = section.span("max_staleness").and_then(|found| {
+        found.parse(
+            errors,
+            |span| if span >= Duration::from_secs(3) { Ok(span) } else { Err("must be at least \"3s\"") },
+        )
+    });
+    let leeway = section.span("leeway").and_then(|found| {
+        found.parse(errors, |span| if span <= NOT_BEFORE_LEEWAY { Ok(span) } else { Err("must be at most \"30s\"") })
+    });
+    section.finish();
+    let policy = StalenessPolicy {
+        max_staleness: max_staleness.unwrap_or(Duration::from_secs(30)),
+        on_stale: on_stale.unwrap_or_default(),
+    };
+    (policy, leeway.unwrap_or(Duration::from_secs(2)))
+}
+
+fn collections(section: Section<'_>, overrides: &Overrides, errors: &Errors) -> BTreeMap<String, Collection> {
+    let mut collections = BTreeMap::new();
+    for (name, section) in section.sections() {
+        let media = overrides.media.clone().filter(|_| name == DEFAULT_COLLECTION);
+        if let Some(collection) = collection(&name, section, media, errors) {
+            collections.insert(name, collection);
+        }
+    }
+    let is_wanted = collections.is_empty() || overrides.media.is_some();
+    if is_wanted
+        && !collections.contains_key(DEFAULT_COLLECTION)
+        && let Ok(mut collection) = Collection::new(DEFAULT_COLLECTION, overrides.media.clone().unwrap_or_default())
+    {
+        if overrides.media.is_none() {
+            collection.edge = EdgeKind::Nginx;
+        }
+        collections.insert(DEFAULT_COLLECTION.to_owned(), collection);
+    }
+    collections
+}
+
+fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, errors: &Errors) -> Option<Collection> {
+    let place = section.place().clone();
+    let root = section.text("root").map(|root| PathBuf::from(root.value));
+    let edge = section.text("edge").and_then(|found| {
+        found.parse(errors, |value| match value.as_str() {
+            "nginx" => Ok(EdgeKind::Nginx),
+            "direct" => Ok(EdgeKind::Direct),
+            "caddy" | "x-sendfile" => Err("does not support this edge yet; use \"nginx\" or \"direct\""),
+            _ => Err("must be \"nginx\" or \"direct\""),
+        })
+    });
+    let internal_prefix = section.text("internal_prefix").and_then(|found| {
+        found.parse(errors, |text| {
+            if is_internal_prefix(&text) {
+                Ok(text)
+            } else {
+                Err("must look like \"/media/\": one segment of a-z, 0-9, _ and -")
+            }
+        })
+    });
+    let max_ttl = section.span("max_ttl").map(|found| found.value);
+    let default_ttl = section.span("default_ttl");
+    let disposition = section.text("disposition").and_then(|found| {
+        found.parse(errors, |value| match value.as_str() {
+            "attachment" => Ok(Disposition::Attachment),
+            "inline" => Ok(Disposition::Inline),
+            _ => Err("must be \"attachment\" or \"inline\""),
+        })
+    });
+    let cache = section.span("cache").map(|found| found.value);
+    let dotfiles = section.boolean("dotfiles").is_some_and(|found| found.value);
+    section.finish();
+
+    let mut collection = match Collection::new(name, PathBuf::new()) {
+        Ok(collection) => collection,
+        Err(error) => {
+            errors.add(&place, &format!("the collection name `{name}` {error}"));
+            return None;
+        }
+    };
+    let root = media.or(root);
+    let default_edge = if root.is_some() { EdgeKind::Direct } else { EdgeKind::Nginx };
+    collection.edge = edge.unwrap_or(default_edge);
+    collection.root = match root {
+        Some(root) => root,
+        None if collection.edge == EdgeKind::Nginx => PathBuf::new(),
+        None => {
+            errors.add(&place, &format!("`collections.{name}.root` must be set: where the files are"));
+            return None;
+        }
+    };
+    if let Some(prefix) = internal_prefix {
+        collection.internal_prefix = prefix;
+    }
+    collection.max_ttl = max_ttl.unwrap_or(collection.max_ttl);
+    collection.cache = cache.unwrap_or(collection.cache);
+    collection.disposition = disposition.unwrap_or(collection.disposition);
+    collection.dotfiles = if dotfiles { Dotfiles::Allowed } else { Dotfiles::Hidden };
+    if collection.max_ttl < Duration::from_secs(1) {
+        errors.add(&place, &format!("`collections.{name}.max_ttl` must be at least \"1s\""));
+    }
+    collection.default_ttl = match default_ttl {
+        None => collection.default_ttl.min(collection.max_ttl),
+        Some(found) if found.value > collection.max_ttl || found.value < Duration::from_secs(1) => {
+            errors.add(&found.place, &format!("`{}` must be from \"1s\" to `max_ttl`", found.name));
+            collection.max_ttl
+        }
+        Some(found) => found.value,
+    };
+    Some(collection)
+}
+
+fn clients(sections: Vec<Section<'_>>, collections: &BTreeMap<String, Collection>, errors: &Errors) -> Vec<Client> {
+    let mut clients: Vec<Client> = Vec::new();
+    for mut section in sections {
+        let place = section.place().clone();
+        let name = section.text("name").map(|found| found.value);
+        let roles = section.texts("roles").and_then(|list| {
+            list.parse(errors, |list| {
+                let parse = |text: &String| Role::parse(text).ok_or("may hold mint, inspect, revoke and admin");
+                list.iter().map(parse).collect::<Result<Vec<_>, _>>()
+            })
+        });
+        let record = ClientRecord {
+            roles: roles.unwrap_or_default(),
+            allow: section.texts("allow").map(|found| found.value).unwrap_or_default(),
+            collections: section.texts("collections").map(|found| found.value),
+            max_ttl: section.span("max_ttl").map(|found| found.value.as_secs()),
+            default_ttl: section.span("default_ttl").map(|found| found.value.as_secs()),
+            key_hashes: section.texts("key_hashes").map(|found| found.value).unwrap_or_default(),
+        };
+        section.finish();
+        let Some(name) = name else {
+            errors.add(&place, "`clients.name` must be set");
+            continue;
+        };
+        for collection in record.collections.iter().flatten() {
+            if !collections.contains_key(collection) {
+                errors.add(&place, &format!("client `{name}`: there is no collection `{collection}`"));
+            }
+        }
+        if clients.iter().any(|other| other.name == name) {
+            errors.add(&place, &format!("there are two clients `{name}`"));
+        }
+        match record.build(&name) {
+            Ok(client) => clients.push(client),
+            Err(error) => errors.add(&place, &format!("client `{name}`: {error}")),
+        }
+    }
+    clients
+}
+
+fn log(mut section: Section<'_>, errors: &Errors) -> LogConfig {
+    let level = section.text("level").and_then(|found| {
+        found.parse(errors, |text| {
+            text.parse().map_err(|_| "must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\"")
+        })
+    });
+    let format = section.text("format").and_then(|found| {
+        found.parse(errors, |text| match text.as_str() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("must be \"text\" or \"json\""),
+        })
+    });
+    section.finish();
+    LogConfig { level: level.unwrap_or(tracing::Level::INFO), format: format.unwrap_or(LogFormat::Text) }
+}
+
+fn parse_public_url(url: String) -> Result<String, &'static str> {
+    const WRONG: &str = "must be an http:// or https:// URL without query, such as \"https://dl.example.com\"";
+    let parsed: http::Uri = url.parse().map_err(|_| WRONG)?;
+    let is_web = matches!(parsed.scheme_str(), Some("http" | "https"));
+    if !is_web || parsed.host().is_none_or(str::is_empty) || parsed.query().is_some() || url.contains('#') {
+        return Err(WRONG);
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// Whether a folder is another or lies in it, as far as both exist.
+fn is_inside(inner: &Path, outer: &Path) -> bool {
+    let absolute = |path: &Path| {
+        let mut existing = std::path::absolute(path).ok()?;
+        let mut rest = Vec::new();
+        loop {
+            if let Ok(real) = existing.canonicalize() {
+                return Some(rest.iter().rev().fold(real, |path, name| path.join(name)));
+            }
+            rest.push(existing.file_name()?.to_owned());
+            existing.pop();
+        }
+    };
+    match (absolute(inner), outer.canonicalize().ok()) {
+        (Some(inner), Some(outer)) => inner.starts_with(outer),
+        _ => false,
+    }
+}

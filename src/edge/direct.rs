@@ -1,0 +1,182 @@
+//! Sending the file without an edge: for trying Linkgate out, and for small installations.
+//!
+//! Ranges, conditional requests and HEAD are `tower-http`'s; this module sees to it that no path leads out of
+//! the collection's root, and adds `If-Range` (RFC 9110 §13.1.5).
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+use tower::ServiceExt;
+use tower_http::services::ServeDir;
+use tower_http::services::fs::{Backend, File};
+
+use super::EdgeReply;
+use super::encode::push_path;
+use crate::token::MediaPath;
+
+/// The body of a file on its way.
+pub type FileBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The files below one root.
+#[derive(Clone)]
+pub struct DirectFiles {
+    service: ServeDir<tower_http::services::fs::DefaultServeDirFallback, Confined>,
+}
+
+impl DirectFiles {
+    /// Serves below a folder.
+    pub fn new(root: &Path) -> Self {
+        let backend = Confined { root: Arc::from(root) };
+        let service = ServeDir::with_backend("", backend)
+            .append_index_html_on_directories(false)
+            .redirect_to_trailing_slash(false)
+            .ignore_multi_range_requests(true);
+        Self { service }
+    }
+
+    /// Sends a file, or a part of it, or word that it has not changed.
+    ///
+    /// # Errors
+    /// The file is missing, or is not one: there is nothing to say about it then.
+    pub async fn send(
+        &self,
+        path: MediaPath<'_>,
+        method: &Method,
+        request: &HeaderMap,
+        reply: EdgeReply,
+    ) -> io::Result<Response<FileBody>> {
+        let uri = uri(path)?;
+        let mut headers = request.clone();
+        if headers.get(RANGE).is_some_and(|range| !range.as_bytes().starts_with(b"bytes=")) {
+            headers.remove(RANGE);
+        }
+        if let Some(condition) = headers.remove(IF_RANGE)
+            && headers.contains_key(RANGE)
+            && !self.still_has(&uri, &condition).await?
+        {
+            headers.remove(RANGE);
+        }
+        let mut response = self.call(&uri, method.clone(), headers).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => {
+                response.headers_mut().extend(reply.into_headers());
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => {}
+            _ => return Err(io::ErrorKind::NotFound.into()),
+        }
+        Ok(response)
+    }
+
+    /// Whether the file's validators are still the ones that a part was fetched under.
+    async fn still_has(&self, uri: &Uri, condition: &HeaderValue) -> io::Result<bool> {
+        let current = self.call(uri, Method::HEAD, HeaderMap::new()).await?;
+        let is_entity_tag = condition.as_bytes().starts_with(b"\"");
+        let validator = current.headers().get(if is_entity_tag { ETAG } else { LAST_MODIFIED });
+        Ok(validator == Some(condition))
+    }
+
+    async fn call(&self, uri: &Uri, method: Method, headers: HeaderMap) -> io::Result<Response<FileBody>> {
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.uri_mut() = uri.clone();
+        *request.method_mut() = method;
+        *request.headers_mut() = headers;
+        let response = self.service.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        Ok(response.map(|body| body.boxed_unsync()))
+    }
+}
+
+fn uri(path: MediaPath<'_>) -> io::Result<Uri> {
+    let mut text = BytesMut::from("/");
+    push_path(&mut text, path.as_str());
+    Uri::from_maybe_shared(text.freeze()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// Opens files below a root without following a single symbolic link.
+#[derive(Clone)]
+struct Confined {
+    root: Arc<Path>,
+}
+
+impl Confined {
+    /// Opens a path relative to the root; `ServeDir` has taken it apart and put it together again.
+    fn open_below(&self, path: &Path) -> io::Result<std::fs::File> {
+        let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut at: OwnedFd = openat(CWD, &*self.root, folder, Mode::empty())?;
+        let mut names = path.components().filter(|name| *name != Component::CurDir).peekable();
+        while let Some(name) = names.next() {
+            let Component::Normal(name) = name else { return Err(io::ErrorKind::NotFound.into()) };
+            // NONBLOCK: opening a FIFO must not wait for somebody to write into it.
+            let flags =
+                if names.peek().is_some() { folder } else { OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC };
+            at = openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        let file = std::fs::File::from(at);
+        if !file.metadata()?.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(file)
+    }
+
+    async fn open_file(self, path: PathBuf) -> io::Result<std::fs::File> {
+        tokio::task::spawn_blocking(move || self.open_below(&path))
+            .await
+            .map_err(io::Error::other)?
+            .map_err(|_| io::ErrorKind::NotFound.into())
+    }
+}
+
+type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
+impl Backend for Confined {
+    type File = OpenFile;
+    type Metadata = std::fs::Metadata;
+    type OpenFuture = Opening<OpenFile>;
+    type MetadataFuture = Opening<std::fs::Metadata>;
+
+    fn open(&self, path: PathBuf) -> Self::OpenFuture {
+        let file = self.clone().open_file(path);
+        Box::pin(async move { Ok(OpenFile(tokio::fs::File::from_std(file.await?))) })
+    }
+
+    fn metadata(&self, path: PathBuf) -> Self::MetadataFuture {
+        let file = self.clone().open_file(path);
+        Box::pin(async move { file.await?.metadata() })
+    }
+}
+
+struct OpenFile(tokio::fs::File);
+
+impl File for OpenFile {
+    type Metadata = std::fs::Metadata;
+    type MetadataFuture<'a> = Pin<Box<dyn Future<Output = io::Result<std::fs::Metadata>> + Send + 'a>>;
+
+    fn metadata(&self) -> Self::MetadataFuture<'_> {
+        Box::pin(self.0.metadata())
+    }
+}
+
+impl AsyncRead for OpenFile {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncSeek for OpenFile {
+    fn start_seek(mut self: Pin<&mut Self>, position: io::SeekFrom) -> io::Result<()> {
+        Pin::new(&mut self.0).start_seek(position)
+    }
+
+    fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        Pin::new(&mut self.0).poll_complete(cx)
+    }
+}

@@ -1,0 +1,104 @@
+//! `GET /auth`: the same judgement for edges that only ask whether to allow (auth_request, forward auth).
+//!
+//! Such an edge names the original address in a header, may have decided already which file it stands for, and
+//! understands three statuses. So an address that could be read in two ways is refused, no answer carries a
+//! redirect header, and everything but 204 is a 401 or a 403 with its reason in `X-Linkgate-Reason`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use tracing::info;
+
+use super::download::{self, Rejection};
+use super::listen::Peer;
+use super::metrics::Verdict;
+use super::problem::ProblemKind;
+use super::state::AppState;
+use crate::edge::EdgeReply;
+
+const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
+const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+const REASON: HeaderName = HeaderName::from_static("x-linkgate-reason");
+
+/// Answers an edge.
+pub async fn judge(
+    State(state): State<Arc<AppState>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let now = state.clock.now();
+    let Some(path) = original_path(&headers) else {
+        return refuse(StatusCode::UNAUTHORIZED, "missing");
+    };
+    let mut room = None;
+    let judged = canonical(path).and_then(|path| download::judge(&state, peer, path, &headers, now, &mut room));
+    let took = state.clock.now().uptime.saturating_sub(now.uptime);
+    let allowed = judged.and_then(|(permit, collection)| {
+        EdgeReply::allow(&permit, collection, now.wall).ok_or(Rejection {
+            problem: ProblemKind::InvalidLink,
+            verdict: Verdict::Refused,
+            token: None,
+        })
+    });
+    match allowed {
+        Ok(reply) => {
+            state.metrics.count_download(Verdict::Permitted, took);
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            *response.headers_mut() = reply.into_headers();
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(rejection) => {
+            state.metrics.count_download(rejection.verdict, took);
+            let reason = reason(rejection.problem);
+            info!(verdict = rejection.verdict.as_str(), reason, "edge told to refuse");
+            refuse(StatusCode::FORBIDDEN, reason)
+        }
+    }
+}
+
+/// The path the edge was asked for, without its query. Two headers, or one twice, leave it in doubt.
+fn original_path(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(ORIGINAL_URI).iter().chain(headers.get_all(FORWARDED_URI));
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    Some(value.split_once('?').map_or(value, |(path, _)| path))
+}
+
+/// Only the one spelling of an address: anything an edge might normalise is refused.
+fn canonical(path: &str) -> Result<&str, Rejection> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte);
+    if path.bytes().all(is_plain) && !path.contains("//") {
+        Ok(path)
+    } else {
+        Err(Rejection { problem: ProblemKind::InvalidLink, verdict: Verdict::Malformed, token: None })
+    }
+}
+
+const fn reason(problem: ProblemKind) -> &'static str {
+    match problem {
+        ProblemKind::Expired => "expired",
+        ProblemKind::Revoked => "revoked",
+        ProblemKind::CannotJudge => "stale",
+        _ => "invalid",
+    }
+}
+
+fn refuse(status: StatusCode, reason: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(REASON, HeaderValue::from_static(reason));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Linkgate"));
+    }
+    response
+}

@@ -1,0 +1,51 @@
+//! JSON bodies, read strictly: every mistake is named, nothing unknown is passed over.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::FromRequest;
+use http::Request;
+use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use super::problem::{Problem, ProblemKind};
+use super::state::AppState;
+
+/// A body of the right shape.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<AppState>> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, state: &Arc<AppState>) -> Result<Self, Problem> {
+        let is_json = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+        if !is_json {
+            return Err(
+                Problem::new(ProblemKind::UnsupportedMediaType).detail("Send `Content-Type: application/json`.")
+            );
+        }
+        let limit = state.limits.body_bytes;
+        let body = Limited::new(request.into_body(), limit).collect().await.map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() {
+                Problem::new(ProblemKind::PayloadTooLarge).detail(format!("At most {limit} bytes are taken."))
+            } else {
+                Problem::new(ProblemKind::InvalidRequest).detail("The body could not be read to its end.")
+            }
+        })?;
+        parse(&body.to_bytes()).map(Self)
+    }
+}
+
+/// Reads JSON text.
+///
+/// # Errors
+/// A problem with the parser's own words, which name the field and the place but repeat no secrets of ours.
+pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(text).map_err(|error| Problem::new(ProblemKind::InvalidRequest).detail(format!("{error}")))
+}

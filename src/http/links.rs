@@ -1,0 +1,121 @@
+//! `POST /v1/links`, `/v1/links/batch`, `/v1/links/inspect`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::credentials::Caller;
+use super::json::{Json, parse};
+use super::problem::{Problem, ProblemKind};
+use super::state::AppState;
+use crate::clients::{Client, Role};
+use crate::inspect::Inspection;
+use crate::mint::{Link, MAX_BATCH, MintError, MintRequest};
+
+/// Makes one link: 201.
+pub async fn mint(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    Json(request): Json<MintRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    let client = caller.require(Role::Mint)?;
+    ready(&state)?;
+    let link = mint_one(&state, client, &request)?;
+    Ok((StatusCode::CREATED, axum::Json(link)))
+}
+
+/// A batch, its items not read yet, so that one bad item does not spoil the rest.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    links: Vec<Box<RawValue>>,
+}
+
+/// What became of the items, in their order.
+#[derive(Serialize)]
+pub struct BatchResults {
+    results: Vec<BatchResult>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum BatchResult {
+    Link(Box<Link>),
+    Problem(Value),
+}
+
+/// Makes up to [`MAX_BATCH`] links: 200, each result a link or a problem.
+pub async fn batch(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    Json(batch): Json<Batch>,
+) -> Result<axum::Json<BatchResults>, Problem> {
+    let client = caller.require(Role::Mint)?;
+    ready(&state)?;
+    if batch.links.is_empty() || batch.links.len() > MAX_BATCH {
+        return Err(Problem::new(ProblemKind::InvalidRequest)
+            .detail(format!("`links` must hold 1 to {MAX_BATCH} requests."))
+            .with("field", "links"));
+    }
+    let mint = |item: &RawValue| {
+        let request: MintRequest = parse(item.get().as_bytes())?;
+        mint_one(&state, client, &request)
+    };
+    let results = batch.links.iter().map(|item| match mint(item) {
+        Ok(link) => BatchResult::Link(Box::new(link)),
+        Err(problem) => BatchResult::Problem(problem.to_json()),
+    });
+    Ok(axum::Json(BatchResults { results: results.collect() }))
+}
+
+/// What is to be inspected.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InspectRequest {
+    link: String,
+}
+
+/// Says what a link holds and how it would be judged now: 200 also for the worst of links.
+pub async fn inspect(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    Json(request): Json<InspectRequest>,
+) -> Result<axum::Json<Inspection>, Problem> {
+    caller.require(Role::Inspect)?;
+    Ok(axum::Json(state.signing.inspect(&request.link, &*state.index, state.staleness, state.clock.now())))
+}
+
+/// Without knowing what is revoked, nothing is minted that may be.
+fn ready(state: &AppState) -> Result<(), Problem> {
+    state.judges().map_err(|reason| Problem::new(ProblemKind::CannotJudge).detail(reason))
+}
+
+fn mint_one(state: &AppState, client: &Client, request: &MintRequest) -> Result<Link, Problem> {
+    let now = state.clock.now().wall;
+    Ok(state.signing.mint(request, &client.name, &client.policy, &*state.index, now)?)
+}
+
+impl From<MintError> for Problem {
+    fn from(error: MintError) -> Self {
+        let detail = error.to_string();
+        let invalid = |field: &str| Self::new(ProblemKind::InvalidRequest).detail(detail.clone()).with("field", field);
+        match error {
+            MintError::NotSupportedYet(field) => {
+                Self::new(ProblemKind::NotSupportedYet).detail(detail).with("field", field)
+            }
+            MintError::UnknownCollection => invalid("collection"),
+            MintError::TwoExpiries => invalid("expires_at"),
+            MintError::Network(_) => invalid("client_networks"),
+            MintError::TooLong => Self::new(ProblemKind::InvalidRequest).detail(detail),
+            MintError::Covered(kind) => {
+                Self::new(ProblemKind::AlreadyRevoked).detail(detail).with("kind", kind.as_str())
+            }
+            MintError::Refused(refusal) => refusal.into(),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What Prometheus is told.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::revocation::{Denied, IndexCounts};
+use crate::token::Refusal;
+
+/// How a download was judged: the label of its counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    Permitted,
+    Expired,
+    Revoked,
+    Malformed,
+    UnknownKey,
+    BadSignature,
+    Refused,
+    Stale,
+    FileNotFound,
+    BadRequest,
+}
+
+impl Verdict {
+    const ALL: [Self; 10] = [
+        Self::Permitted,
+        Self::Expired,
+        Self::Revoked,
+        Self::Malformed,
+        Self::UnknownKey,
+        Self::BadSignature,
+        Self::Refused,
+        Self::Stale,
+        Self::FileNotFound,
+        Self::BadRequest,
+    ];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Malformed => "malformed",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::Refused => "refused",
+            Self::Stale => "stale",
+            Self::FileNotFound => "file_not_found",
+            Self::BadRequest => "bad_request",
+        }
+    }
+}
+
+impl From<Refusal> for Verdict {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Expired => Self::Expired,
+            Refusal::UnknownKey | Refusal::RetiredKey => Self::UnknownKey,
+            Refusal::BadSignature => Self::BadSignature,
+            _ => Self::Refused,
+        }
+    }
+}
+
+impl From<Denied> for Verdict {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Revoked(_) => Self::Revoked,
+            Denied::NotLoaded | Denied::Stale | Denied::CannotCount => Self::Stale,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabel {
+    verdict: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabel {
+    operation: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SetLabel {
+    set: &'static str,
+}
+
+/// Seconds: a judgement takes about a microsecond.
+const LATENCY_BUCKETS: [f64; 10] = [500e-9, 1e-6, 2e-6, 5e-6, 10e-6, 25e-6, 100e-6, 1e-3, 10e-3, 100e-3];
+
+/// Every figure of one process.
+pub struct Metrics {
+    registry: Registry,
+    downloads: [Counter; Verdict::ALL.len()],
+    verify_seconds: Histogram,
+    api_requests: Family<OperationLabel, Counter>,
+    guarded: Counter,
+    revocations: Family<SetLabel, Gauge>,
+    staleness: Gauge<f64, AtomicU64>,
+    clock_behind: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("linkgate");
+        let downloads = Family::<VerdictLabel, Counter>::default();
+        registry.register("download_requests", "Downloads asked for, by verdict", downloads.clone());
+        let verify_seconds = Histogram::new(LATENCY_BUCKETS);
+        registry.register("verify_duration_seconds", "Time to judge a link", verify_seconds.clone());
+        let api_requests = Family::<OperationLabel, Counter>::default();
+        registry.register("api_requests", "API requests, by operation and status", api_requests.clone());
+        let guarded = Counter::default();
+        registry.register(
+            "guarded_redirects",
+            "Answers other than 200 that carried a redirect header and were turned into a 500; anything but 0 is a bug",
+            guarded.clone(),
+        );
+        let revocations = Family::<SetLabel, Gauge>::default();
+        registry.register("revocations", "Entries the verifier judges by", revocations.clone());
+        let staleness = Gauge::<f64, AtomicU64>::default();
+        registry.register(
+            "revocation_staleness_seconds",
+            "How long revocations may have been missing; +Inf before they are loaded",
+            staleness.clone(),
+        );
+        let clock_behind = Gauge::<f64, AtomicU64>::default();
+        registry.register(
+            "clock_behind_seconds",
+            "How far the wall clock was stepped back; links are judged as if it had not been",
+            clock_behind.clone(),
+        );
+        registry.register("build", "The running version", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        Self {
+            downloads: Verdict::ALL
+                .map(|verdict| downloads.get_or_create(&VerdictLabel { verdict: verdict.as_str() }).clone()),
+            registry,
+            verify_seconds,
+            api_requests,
+            guarded,
+            revocations,
+            staleness,
+            clock_behind,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a download and the time its judgement took.
+    pub fn count_download(&self, verdict: Verdict, took: Duration) {
+        self.downloads[verdict as usize].inc();
+        self.verify_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts an API request.
+    pub fn count_api(&self, operation: String, status: u16) {
+        self.api_requests.get_or_create(&OperationLabel { operation, status }).inc();
+    }
+
+    /// Counts an answer that the last layer had to stop.
+    pub fn count_guarded(&self) {
+        self.guarded.inc();
+    }
+
+    /// The exposition, with the gauges as they are now.
+    pub fn render(&self, counts: IndexCounts, staleness: Option<Duration>, clock_behind: Duration) -> String {
+        let set = |name, count: usize| {
+            self.revocations.get_or_create(&SetLabel { set: name }).set(count as i64);
+        };
+        set("links", counts.links);
+        set("cut_offs", counts.cut_offs);
+        self.staleness.set(staleness.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        self.clock_behind.set(clock_behind.as_secs_f64());
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+}

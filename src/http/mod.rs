@@ -1,0 +1,154 @@
+//! HTTP: one router per audience, one table of refusals, and the connections they run on.
+//!
+//! | audience | routes | file |
+//! | --- | --- | --- |
+//! | download | `GET`, `HEAD /download/{collection}/{token}` | [`download`] |
+//! | download | `GET /auth` | [`edge_auth`] |
+//! | api | `POST /v1/links`, `/v1/links/batch` | [`links`] |
+//! | api | `POST /v1/links/inspect` | [`links`] |
+//! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`] |
+//! | ops | `GET /livez`, `/readyz`, `/metrics` | [`ops`] |
+//!
+//! A download does not pass through the router: [`Routes`] hands it straight to [`download`].
+
+mod credentials;
+mod download;
+mod edge_auth;
+mod json;
+mod links;
+pub mod listen;
+mod metrics;
+mod ops;
+mod page;
+mod problem;
+mod revocations;
+pub mod server;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, MatchedPath, State};
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+pub use self::credentials::Caller;
+use self::listen::Peer;
+pub use self::metrics::{Metrics, Verdict};
+pub use self::problem::{Problem, ProblemKind, TYPE_PREFIX};
+use self::server::Answer;
+pub use self::state::AppState;
+use crate::edge::has_redirect;
+
+/// Who a listener is for; one listener may be for several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Audience {
+    Download,
+    Api,
+    Ops,
+}
+
+/// What one listener answers.
+pub struct Routes {
+    state: Arc<AppState>,
+    has_downloads: bool,
+    router: Router,
+    request_timeout: Duration,
+}
+
+impl Routes {
+    /// The routes of some audiences. `caller` is who everybody on this listener is taken for without an API key:
+    /// nobody, except on the operator's own socket.
+    pub fn new(state: &Arc<AppState>, audiences: &[Audience], caller: Option<Caller>) -> Self {
+        let mut router = Router::new();
+        for audience in audiences {
+            router = match audience {
+                Audience::Download => router.route("/auth", get(edge_auth::judge)),
+                Audience::Api => router.merge(api(state, caller.clone())),
+                Audience::Ops => router.merge(ops_router()),
+            };
+        }
+        let router = router
+            .fallback(|| async { Problem::new(ProblemKind::NotFound) })
+            .method_not_allowed_fallback(|| async { Problem::new(ProblemKind::MethodNotAllowed) })
+            .with_state(Arc::clone(state));
+        Self {
+            state: Arc::clone(state),
+            has_downloads: audiences.contains(&Audience::Download),
+            router,
+            request_timeout: state.limits.request_timeout,
+        }
+    }
+
+    /// Answers a request that is not a download.
+    pub async fn call(&self, peer: Peer, mut request: Request<Body>) -> Response<Body> {
+        let is_head = request.method() == Method::HEAD;
+        request.extensions_mut().insert(peer);
+        let answer = self.router.clone().oneshot(request);
+        let mut response = match tokio::time::timeout(self.request_timeout, answer).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => Problem::new(ProblemKind::Timeout).into_response(),
+        };
+        if is_head {
+            *response.body_mut() = Body::empty();
+        }
+        response
+    }
+}
+
+impl Answer for Routes {
+    async fn answer(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        let response = if self.has_downloads && request.uri().path().starts_with(download::PREFIX) {
+            download::answer(&self.state, peer, &request).await
+        } else {
+            self.call(peer, request.map(Body::new)).await
+        };
+        if response.status() != http::StatusCode::OK && has_redirect(response.headers()) {
+            // Edges follow a redirect header whatever the status says: this must never leave the house.
+            self.state.metrics.count_guarded();
+            tracing::error!("an answer that was no permit carried a redirect header");
+            return Problem::new(ProblemKind::Internal).into_response();
+        }
+        response
+    }
+}
+
+fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
+    Router::new()
+        .route("/v1/links", post(links::mint))
+        .route("/v1/links/batch", post(links::batch))
+        .route("/v1/links/inspect", post(links::inspect))
+        .route("/v1/revocations", post(revocations::create).get(revocations::list))
+        .route("/v1/revocations/{id}", get(revocations::find).delete(revocations::reinstate))
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(state), account))
+        .layer(Extension(credentials::Assumed(caller)))
+}
+
+fn ops_router() -> Router<Arc<AppState>> {
+    Router::new()
+        .route("/livez", get(ops::livez))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+}
+
+/// Counts an API request, and sees to it that links and lists of revocations are nobody's to keep.
+async fn account(
+    State(state): State<Arc<AppState>>,
+    path: MatchedPath,
+    request: Request<Body>,
+    next: Next,
+) -> Response<Body> {
+    let operation = format!("{} {}", request.method(), path.as_str());
+    let mut response = next.run(request).await;
+    state.metrics.count_api(operation, response.status().as_u16());
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,32 @@
+//! `GET /livez`, `/readyz`, `/metrics`: for whoever runs the process.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use serde_json::json;
+
+use super::state::AppState;
+
+/// The process runs.
+pub async fn livez() -> impl IntoResponse {
+    ([(CACHE_CONTROL, "no-store")], Json(json!({ "status": "alive" })))
+}
+
+/// The process can judge; if not, why.
+pub async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoResponse {
+    let (status, body) = match state.readiness() {
+        Ok(()) => (StatusCode::OK, json!({ "status": "ready" })),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "not ready", "reason": reason })),
+    };
+    (status, [(CACHE_CONTROL, "no-store")], Json(body))
+}
+
+/// The figures, in OpenMetrics text.
+pub async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
+    let text = state.metrics.render(state.index.counts(), state.staleness_now(), state.clock.stepped_back());
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"), (CACHE_CONTROL, "no-store")], text)
+}

@@ -1,0 +1,68 @@
+//! A refusal for people: one small page without scripts, pictures or names.
+
+use http::{HeaderValue, StatusCode};
+
+/// What the page may load: nothing but its own style.
+pub const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page for a status.
+pub fn refusal(status: StatusCode, title: &str) -> String {
+    let advice = match status {
+        StatusCode::GONE => "Ask whoever gave it to you for a new one.",
+        StatusCode::SERVICE_UNAVAILABLE => "Please try again in a moment.",
+        StatusCode::FORBIDDEN => "Check that the whole address was copied, or ask for a new link.",
+        _ => "Please check the address.",
+    };
+    let code = status.as_u16();
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n<style>\n\
+         :root {{ color-scheme: light dark }}\n\
+         body {{ font: 1.125rem/1.6 system-ui, sans-serif; display: grid; place-content: center; min-height: 90vh; \
+         margin: 0 auto; max-width: 32rem; padding: 1rem; text-align: center }}\n\
+         h1 {{ font-size: 1.5rem; margin: 0 }}\np {{ margin: .5rem 0 0; opacity: .75 }}\n\
+         </style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{advice}</p>\n<p><small>{code}</small></p>\n\
+         </main>\n</body>\n</html>\n"
+    )
+}
+
+/// Whether a client would rather have HTML than JSON, by the weights it gives them (RFC 9110 §12.5.1).
+pub fn is_preferred(accept: Option<&HeaderValue>) -> bool {
+    let Some(accept) = accept.and_then(|value| value.to_str().ok()) else { return false };
+    let weight = |wanted: &[&str]| {
+        let weights = accept.split(',').filter_map(|item| {
+            let mut parts = item.split(';').map(str::trim);
+            let name = parts.next()?;
+            let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse::<f32>().ok())?;
+            wanted.iter().any(|wanted| name.eq_ignore_ascii_case(wanted)).then_some(weight)
+        });
+        weights.fold(0.0, f32::max)
+    };
+    let html = weight(&["text/html", "application/xhtml+xml"]);
+    html > 0.0 && html >= weight(&["application/problem+json", "application/json"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_get_a_page_and_programs_do_not() {
+        let prefers = |accept: &'static str| is_preferred(Some(&HeaderValue::from_static(accept)));
+        assert!(prefers("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
+        assert!(prefers("TEXT/HTML"));
+        for other in [
+            "*/*",
+            "application/json",
+            "image/avif,image/webp,*/*",
+            "text/html;q=0",
+            "text/html;q=0.5, application/json",
+            "",
+        ] {
+            assert!(!prefers(other), "{other}");
+        }
+        assert!(!is_preferred(None));
+    }
+}

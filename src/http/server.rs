@@ -1,0 +1,138 @@
+//! The connections: accepted within limits, served by one service, drained at the end.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tracing::{debug, warn};
+
+use super::listen::{Listener, Peer};
+
+/// What one process takes on at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Header lines of a request.
+    pub headers: usize,
+    /// Bytes of an API request's body.
+    pub body_bytes: usize,
+    /// Connections open at once, over all listeners.
+    pub connections: usize,
+    /// How long a request's head may take to arrive, and how long a connection may idle between requests.
+    pub header_timeout: Duration,
+    /// How long an API request may take.
+    pub request_timeout: Duration,
+    /// How long a draining process waits for requests under way.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 16 << 10,
+            headers: 64,
+            body_bytes: 4 << 20,
+            connections: 10_000,
+            // Longer than the 20 s after which the shipped nginx drops an idle connection.
+            header_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How long to wait after `accept` failed, usually for lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Answers one request.
+pub trait Answer: Send + Sync + 'static {
+    fn answer(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Serves a listener until `stop` turns true, then drains it.
+pub async fn serve(
+    listener: Listener,
+    service: Arc<impl Answer>,
+    limits: Limits,
+    slots: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok(slot) = slot else { break };
+        let accepted = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = graceful.watch(connection(stream, peer, &service, limits));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%error, "a connection ended early");
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
+        warn!("requests were still under way when the drain timeout ended");
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn accept(listener: &Listener) -> std::io::Result<(Box<dyn Stream>, Peer)> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, address) = listener.accept().await?;
+            // Small answers must not wait for the acknowledgement of the one before.
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream), Peer::Tcp(address)))
+        }
+        Listener::Unix(listener, _) => {
+            let (stream, _) = listener.accept().await?;
+            Ok((Box::new(stream), Peer::Unix))
+        }
+    }
+}
+
+fn connection<A: Answer>(
+    stream: Box<dyn Stream>,
+    peer: Peer,
+    service: &Arc<A>,
+    limits: Limits,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + 'static {
+    let service = Arc::clone(service);
+    let service = service_fn(move |request| {
+        let service = Arc::clone(&service);
+        async move { Ok::<_, Infallible>(service.answer(peer, request).await) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes)
+        .max_headers(limits.headers)
+        .serve_connection(TokioIo::new(stream), service)
+}

@@ -1,0 +1,204 @@
+//! Looking into a link: what it holds and how it would be judged now. For people with the key only.
+
+use serde::Serialize;
+
+use crate::clock::UnixMillis;
+use crate::clock::{Moment, Rfc3339};
+use crate::collection::Collection;
+use crate::mint::Signing;
+use crate::revocation::{Denied, RevocationView, StalenessPolicy, admit};
+use crate::token::{
+    Examined, Keyring, Malformed, Presentation, Refusal, TokenId, UntrustedToken, VerifiedToken, examine,
+};
+
+/// What there is to say about a link.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    /// Whether a download would be permitted now.
+    pub valid: bool,
+    /// The status a download would get.
+    pub status: u16,
+    /// `permitted`, or the exact check that fails.
+    pub check: &'static str,
+    /// The check in a sentence.
+    pub detail: String,
+    /// Whether the signature holds; without it nothing more is said.
+    pub authentic: bool,
+    #[serde(flatten)]
+    pub contents: Option<Contents>,
+}
+
+/// What an authentic link holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Contents {
+    pub id: String,
+    pub collection: String,
+    pub key: u32,
+    pub client: String,
+    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    pub issued_at: Rfc3339,
+    pub expires_at: Rfc3339,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Rfc3339>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filename: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disposition: Option<crate::token::Disposition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub client_networks: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_downloads: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<u64>,
+    /// The kind of revocation that covers it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<&'static str>,
+}
+
+/// An authentic link's id and end: what is needed to revoke it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identified {
+    pub id: TokenId,
+    pub expires_at: UnixMillis,
+}
+
+impl Signing {
+    /// Judges a link or token as a download would be, client networks aside, and says what it holds.
+    pub fn inspect(
+        &self,
+        link: &str,
+        revocations: &impl RevocationView,
+        staleness: StalenessPolicy,
+        now: Moment,
+    ) -> Inspection {
+        let keyring = self.keyring.load();
+        let mut unauthentic = Inspection::refused(403, "malformed", "this is not a link of ours".into());
+        for (collection, token) in self.candidates(link) {
+            let mut token = match UntrustedToken::parse(token) {
+                Ok(token) => token,
+                Err(malformed) => return Inspection::malformed(malformed),
+            };
+            match look(&mut token, collection, &keyring, now.wall) {
+                Ok(examined) => return judged(examined, revocations, staleness, now),
+                Err(refusal) => unauthentic = Inspection::refused(403, refusal.name(), refusal.to_string()),
+            }
+        }
+        unauthentic
+    }
+
+    /// The id of an authentic link, whatever its times and the revocations say.
+    pub fn identify(&self, link: &str, now: UnixMillis) -> Option<Identified> {
+        let keyring = self.keyring.load();
+        self.candidates(link).find_map(|(collection, token)| {
+            let mut token = UntrustedToken::parse(token).ok()?;
+            let examined = look(&mut token, collection, &keyring, now).ok()?;
+            Some(Identified { id: examined.token.id(), expires_at: examined.token.claims().expires_at })
+        })
+    }
+
+    /// The collections a text can belong to: a URL names one, a bare token none.
+    fn candidates<'a>(&'a self, link: &'a str) -> impl Iterator<Item = (&'a Collection, &'a str)> {
+        let link = link.trim();
+        let path = link.split(['?', '#']).next().unwrap_or(link);
+        let (collection, token) = match path.rsplit_once('/') {
+            Some((before, token)) => (before.rsplit('/').next(), token),
+            None => (None, path),
+        };
+        self.collections
+            .values()
+            .filter(move |known| collection.is_none_or(|name| name == known.name().as_str()))
+            .map(move |known| (known, token))
+    }
+}
+
+fn look<'t>(
+    token: &'t mut UntrustedToken,
+    collection: &'t Collection,
+    keyring: &Keyring,
+    now: UnixMillis,
+) -> Result<Examined<'t>, Refusal> {
+    examine(token, collection.rules(), keyring, Presentation { now, client_address: None })
+}
+
+fn judged(
+    examined: Examined<'_>,
+    revocations: &impl RevocationView,
+    staleness: StalenessPolicy,
+    now: Moment,
+) -> Inspection {
+    let mut contents = Contents::of(&examined.token);
+    let admitted = admit(revocations, staleness, examined.token, now);
+    if let Err(Denied::Revoked(kind)) = admitted {
+        contents.revoked_by = Some(kind.as_str());
+    }
+    // Whoever inspects is not the client that the link is bound to.
+    let own =
+        examined.verdict.or_else(|refusal| if refusal == Refusal::OutsideNetworks { Ok(()) } else { Err(refusal) });
+    let mut inspection = match (own, admitted) {
+        (Err(refusal), _) => {
+            let status = if refusal == Refusal::Expired { 410 } else { 403 };
+            Inspection::refused(status, refusal.name(), refusal.to_string())
+        }
+        (Ok(()), Err(denied)) => {
+            let status = if matches!(denied, Denied::Revoked(_)) { 410 } else { 503 };
+            Inspection::refused(status, denied.name(), denied.to_string())
+        }
+        (Ok(()), Ok(_)) if !contents.client_networks.is_empty() => {
+            Inspection { detail: "the link is valid from its networks".into(), ..Inspection::permitted() }
+        }
+        (Ok(()), Ok(_)) => Inspection::permitted(),
+    };
+    inspection.authentic = true;
+    inspection.contents = Some(contents);
+    inspection
+}
+
+impl Inspection {
+    fn permitted() -> Self {
+        Self {
+            valid: true,
+            status: 200,
+            check: "permitted",
+            detail: "the link is valid".into(),
+            authentic: true,
+            contents: None,
+        }
+    }
+
+    const fn refused(status: u16, check: &'static str, detail: String) -> Self {
+        Self { valid: false, status, check, detail, authentic: false, contents: None }
+    }
+
+    fn malformed(malformed: Malformed) -> Self {
+        let status = if malformed == Malformed::TooLong { 414 } else { 403 };
+        Self::refused(status, malformed.name(), malformed.to_string())
+    }
+}
+
+impl Contents {
+    fn of(token: &VerifiedToken<'_>) -> Self {
+        let claims = token.claims();
+        Self {
+            id: token.id().to_string(),
+            collection: token.collection().as_str().to_owned(),
+            key: token.key_id().0,
+            client: claims.client.as_str().to_owned(),
+            path: claims.path.as_str().to_owned(),
+            subject: claims.subject.map(|subject| subject.as_str().to_owned()),
+            issued_at: Rfc3339(claims.issued_at),
+            expires_at: Rfc3339(claims.expires_at),
+            not_before: claims.not_before.map(Rfc3339),
+            filename: claims.file_name.map(|name| name.as_str().to_owned()),
+            disposition: claims.disposition,
+            content_type: claims.content_type.map(|kind| kind.as_str().to_owned()),
+            client_networks: claims.networks.iter().map(|network| network.to_string()).collect(),
+            max_downloads: claims.max_downloads.map(std::num::NonZero::get),
+            rate_limit: claims.rate_limit.map(std::num::NonZero::get),
+            revoked_by: None,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+pub mod app;
+pub mod cli;
+pub mod clients;
+pub mod clock;
+pub mod collection;
+pub mod config;
+pub mod edge;
+pub mod entropy;
+pub mod files;
+pub mod http;
+pub mod inspect;
+pub mod key_file;
+pub mod mint;
+pub mod revocation;
+pub mod telemetry;
+pub mod token;

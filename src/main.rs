@@ -1,0 +1,7 @@
+//! The `linkgate` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    linkgate::cli::run()
+}

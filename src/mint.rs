@@ -1,0 +1,175 @@
+//! Making links: from a request, through a client's policy and the revocations, to a URL.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::clock::{Rfc3339, UnixMillis};
+use crate::collection::Collection;
+use crate::entropy;
+use crate::revocation::{Bearings, Bounds, Kind, RevocationView, issue_time};
+use crate::token::{
+    ClientName, Disposition, Expiry, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish, seal,
+};
+
+/// Most links in one batch.
+pub const MAX_BATCH: usize = 1000;
+/// The collection of a request that names none.
+pub const DEFAULT_COLLECTION: &str = "image";
+
+/// What minting needs.
+pub struct Signing {
+    pub keyring: ArcSwap<Keyring>,
+    pub collections: BTreeMap<String, Collection>,
+    /// What links start with; no slash at the end.
+    pub public_url: String,
+    pub bounds: Bounds,
+}
+
+/// A request for a link, as it stands in JSON.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MintRequest {
+    pub path: String,
+    pub collection: Option<String>,
+    /// Seconds.
+    pub expires_in: Option<u64>,
+    pub expires_at: Option<Rfc3339>,
+    pub not_before: Option<Rfc3339>,
+    pub subject: Option<String>,
+    pub filename: Option<String>,
+    pub disposition: Option<Disposition>,
+    pub content_type: Option<String>,
+    pub client_networks: Option<Vec<String>>,
+    pub max_downloads: Option<u64>,
+    pub rate_limit: Option<u64>,
+    pub stable: Option<bool>,
+}
+
+/// A link, as it is answered.
+#[derive(Clone, Debug, Serialize)]
+pub struct Link {
+    pub url: String,
+    pub token: String,
+    pub id: String,
+    pub collection: String,
+    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    pub issued_at: Rfc3339,
+    pub expires_at: Rfc3339,
+    /// When an app should ask for a new link, so that a picture never breaks on screen.
+    pub refresh_after: Rfc3339,
+}
+
+/// Why no link was made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum MintError {
+    #[error("`{0}` is not supported yet")]
+    NotSupportedYet(&'static str),
+    #[error("there is no collection of that name here")]
+    UnknownCollection,
+    #[error("give either `expires_in` or `expires_at`, not both")]
+    TwoExpiries,
+    #[error("{0:?} in `client_networks` is not a network such as \"203.0.113.0/24\" or \"2001:db8::/56\"")]
+    Network(String),
+    #[error("{0}")]
+    Refused(#[from] MintRefusal),
+    #[error("a standing revocation of kind `{0}` covers such a link; reinstate it first")]
+    Covered(Kind),
+    #[error("the link's token would be longer than {MAX_TOKEN_CHARS} characters")]
+    TooLong,
+}
+
+impl Signing {
+    /// Makes a link.
+    ///
+    /// # Errors
+    /// The first thing that stands against it.
+    pub fn mint(
+        &self,
+        request: &MintRequest,
+        client: &str,
+        policy: &MintPolicy,
+        revocations: &impl RevocationView,
+        now: UnixMillis,
+    ) -> Result<Link, MintError> {
+        let later = [
+            ("stable", request.stable == Some(true)),
+            ("max_downloads", request.max_downloads.is_some()),
+            ("rate_limit", request.rate_limit.is_some()),
+        ];
+        if let Some((field, _)) = later.into_iter().find(|(_, is_asked)| *is_asked) {
+            return Err(MintError::NotSupportedYet(field));
+        }
+        let collection = self
+            .collections
+            .get(request.collection.as_deref().unwrap_or(DEFAULT_COLLECTION))
+            .ok_or(MintError::UnknownCollection)?;
+        let networks = networks(request.client_networks.as_deref().unwrap_or_default())?;
+        let wish = MintWish {
+            path: &request.path,
+            expiry: match (request.expires_in, request.expires_at) {
+                (Some(_), Some(_)) => return Err(MintError::TwoExpiries),
+                (Some(seconds), None) => Some(Expiry::In(Duration::from_secs(seconds))),
+                (None, Some(time)) => Some(Expiry::At(time.0)),
+                (None, None) => None,
+            },
+            not_before: request.not_before.map(|time| time.0),
+            subject: request.subject.as_deref(),
+            file_name: request.filename.as_deref(),
+            disposition: request.disposition,
+            content_type: request.content_type.as_deref(),
+            networks: &networks,
+        };
+        let client = ClientName::parse(client).map_err(|_| MintRefusal::CollectionNotAllowed)?;
+        let mut network_bytes = Vec::new();
+        let mut claims =
+            policy.grant(&wish, client, collection.rules(), collection.default_ttl, now, &mut network_bytes)?;
+
+        let keyring = self.keyring.load();
+        let bearings = Bearings {
+            key: keyring.active_id(),
+            client: client.as_str(),
+            subject: request.subject.as_deref(),
+            collection: collection.name().as_str(),
+            path: claims.path.as_str(),
+        };
+        claims.issued_at = issue_time(revocations, bearings, now, self.bounds.leeway).map_err(MintError::Covered)?;
+        let id = entropy::token_id();
+        let token = seal(&keyring, collection.name(), id, &claims).map_err(|_| MintError::TooLong)?;
+        Ok(Link {
+            url: self.url(collection, &token),
+            token,
+            id: id.to_string(),
+            collection: collection.name().as_str().to_owned(),
+            path: request.path.clone(),
+            subject: request.subject.clone(),
+            issued_at: Rfc3339(claims.issued_at),
+            expires_at: Rfc3339(claims.expires_at),
+            refresh_after: Rfc3339(refresh_after(now, claims.expires_at)),
+        })
+    }
+
+    /// The address of a token.
+    pub fn url(&self, collection: &Collection, token: &str) -> String {
+        format!("{}/download/{}/{token}", self.public_url, collection.name().as_str())
+    }
+}
+
+/// Three quarters into the life: early enough that a slow phone still shows the picture.
+fn refresh_after(issued: UnixMillis, expires: UnixMillis) -> UnixMillis {
+    issued.plus(expires.since(issued) / 4 * 3)
+}
+
+fn networks(list: &[String]) -> Result<Vec<IpNet>, MintError> {
+    let parse = |text: &String| {
+        let network = text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()));
+        network.ok_or_else(|| MintError::Network(text.chars().take(64).collect()))
+    };
+    list.iter().map(parse).collect()
+}

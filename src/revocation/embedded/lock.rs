@@ -1,0 +1,58 @@
+//! One process per data folder.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// The file that is locked; it names the process that holds it.
+const FILE_NAME: &str = "lock";
+
+/// Ownership of a data folder, given up when dropped or when the process ends, however it ends.
+pub struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+/// Why a folder could not be owned.
+#[derive(Debug, Error)]
+pub enum LockError {
+    #[error(
+        "the data folder {folder} is in use by another linkgate{holder}; talk to that one with --server, or give this one a folder of its own"
+    )]
+    Taken { folder: PathBuf, holder: String },
+    #[error("cannot lock the data folder {folder}: {source}")]
+    Io { folder: PathBuf, source: io::Error },
+}
+
+impl FolderLock {
+    /// Locks a folder, which must exist.
+    ///
+    /// # Errors
+    /// [`LockError::Taken`] when another process has it.
+    pub fn acquire(folder: &Path) -> Result<Self, LockError> {
+        let io = |source| LockError::Io { folder: folder.to_owned(), source };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(folder.join(FILE_NAME))
+            .map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let holder = match file.read_to_string(&mut holder) {
+                    Ok(_) if !holder.trim().is_empty() => format!(" (process {})", holder.trim()),
+                    _ => String::new(),
+                };
+                return Err(LockError::Taken { folder: folder.to_owned(), holder });
+            }
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        file.set_len(0).map_err(io)?;
+        file.rewind().map_err(io)?;
+        // The number only helps a person: a full disk must not keep the process from starting.
+        let _ = write!(file, "{}", std::process::id());
+        Ok(Self(file))
+    }
+}

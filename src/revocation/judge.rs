@@ -1,0 +1,291 @@
+//! The judgement: is a verified link covered by a revocation, and is what we know fresh enough to say so?
+//!
+//! Pure, and without allocation: it sees revocations only through [`RevocationView`].
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::target::Kind;
+use super::{STANDING, StalenessPolicy};
+use crate::clock::{Moment, UnixMillis};
+use crate::token::{KeyId, MAX_PATH_BYTES, TokenId, VerifiedToken};
+
+/// A read-only look at what is revoked.
+pub trait RevocationView {
+    /// Whether this one link is revoked.
+    fn has_link(&self, id: TokenId) -> bool;
+
+    /// The cut-off of a member, in milliseconds: links issued at or before it are refused.
+    fn cut_off(&self, member: &[u8]) -> Option<u64>;
+
+    /// Whether there may be members with this tag; lets whole families of lookups be skipped.
+    fn may_have(&self, tag: u8) -> bool;
+
+    /// How long revocations may have been missing; `None` when the view was never complete.
+    fn age(&self, now: Moment) -> Option<Duration>;
+}
+
+/// The right to download: only [`admit`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Permit<'t> {
+    token: VerifiedToken<'t>,
+}
+
+impl<'t> Permit<'t> {
+    /// The token that was admitted.
+    pub const fn token(&self) -> &VerifiedToken<'t> {
+        &self.token
+    }
+}
+
+/// Why a verified link is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Denied {
+    #[error("the link is covered by a revocation of kind `{0}`")]
+    Revoked(Kind),
+    #[error("the revocations have not been loaded yet")]
+    NotLoaded,
+    #[error("the revocations may be out of date")]
+    Stale,
+    #[error("the link counts its downloads, which is not supported yet")]
+    CannotCount,
+}
+
+impl Denied {
+    /// The word for it in inspections.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Revoked(_) => "revoked",
+            Self::NotLoaded => "not-loaded",
+            Self::Stale => "stale",
+            Self::CannotCount => "cannot-count",
+        }
+    }
+}
+
+/// Admits a verified token: not revoked, and the view fresh enough to know.
+///
+/// # Errors
+/// The reason it is not admitted. A known revocation decides whatever the view's age.
+pub fn admit<'t>(
+    view: &impl RevocationView,
+    policy: StalenessPolicy,
+    token: VerifiedToken<'t>,
+    now: Moment,
+) -> Result<Permit<'t>, Denied> {
+    if view.has_link(token.id()) {
+        return Err(Denied::Revoked(Kind::Link));
+    }
+    if let Some((kind, cut_off)) = covering(view, Bearings::of(&token))
+        && token.claims().issued_at.0 <= cut_off
+    {
+        return Err(Denied::Revoked(kind));
+    }
+    if token.claims().max_downloads.is_some() {
+        return Err(Denied::CannotCount);
+    }
+    let age = view.age(now).ok_or(Denied::NotLoaded)?;
+    if age > policy.max_staleness && policy.on_stale == super::OnStale::Deny {
+        return Err(Denied::Stale);
+    }
+    Ok(Permit { token })
+}
+
+/// Everything about a link that a cut-off can name.
+#[derive(Clone, Copy, Debug)]
+pub struct Bearings<'a> {
+    pub key: KeyId,
+    pub client: &'a str,
+    pub subject: Option<&'a str>,
+    pub collection: &'a str,
+    pub path: &'a str,
+}
+
+impl<'t> Bearings<'t> {
+    fn of(token: &VerifiedToken<'t>) -> Self {
+        let claims = token.claims();
+        Self {
+            key: token.key_id(),
+            client: claims.client.as_str(),
+            subject: claims.subject.map(|subject| subject.as_str()),
+            collection: token.collection().as_str(),
+            path: claims.path.as_str(),
+        }
+    }
+}
+
+/// The strictest cut-off that covers a link with these bearings, and its kind.
+pub fn covering(view: &impl RevocationView, bearings: Bearings<'_>) -> Option<(Kind, u64)> {
+    let mut strictest = None;
+    let mut consider = |kind, cut_off: Option<u64>| {
+        if let Some(cut_off) = cut_off
+            && strictest.is_none_or(|(_, other)| cut_off > other)
+        {
+            strictest = Some((kind, cut_off));
+        }
+    };
+    let mut member = Member::default();
+    if view.may_have(b'*') {
+        consider(Kind::Everything, view.cut_off(b"*"));
+    }
+    if view.may_have(b'k') {
+        consider(Kind::Key, view.cut_off(member.tagged(b'k', &[decimal(bearings.key.0, &mut [0; 10])])));
+    }
+    if view.may_have(b'a') {
+        consider(Kind::Client, view.cut_off(member.tagged(b'a', &[bearings.client.as_bytes()])));
+    }
+    if let Some(subject) = bearings.subject
+        && view.may_have(b's')
+    {
+        consider(Kind::Subject, view.cut_off(member.tagged(b's', &[subject.as_bytes()])));
+    }
+    if view.may_have(b'i') || view.may_have(b'p') {
+        let file = [bearings.collection.as_bytes(), b"/", bearings.path.as_bytes()];
+        consider(Kind::Path, view.cut_off(member.tagged(b'i', &file)));
+        if view.may_have(b'p') {
+            let file = member.tagged(b'p', &file);
+            for (at, byte) in file.iter().enumerate() {
+                if *byte == b'/' {
+                    consider(Kind::PathPrefix, view.cut_off(&file[..=at]));
+                }
+            }
+        }
+    }
+    strictest
+}
+
+/// When a link that is minted now counts as issued: now, or just past a cut-off that reaches into the leeway, so
+/// that a link minted after a revocation's answer works at once.
+///
+/// # Errors
+/// The kind of the revocation that covers the link whenever it is issued.
+pub fn issue_time(
+    view: &impl RevocationView,
+    bearings: Bearings<'_>,
+    now: UnixMillis,
+    leeway: Duration,
+) -> Result<UnixMillis, Kind> {
+    match covering(view, bearings) {
+        None => Ok(now),
+        Some((_, cut_off)) if cut_off < now.0 => Ok(now),
+        Some((_, cut_off)) if cut_off < STANDING && cut_off <= now.plus(leeway).0 => Ok(UnixMillis(cut_off + 1)),
+        Some((kind, _)) => Err(kind),
+    }
+}
+
+/// Room for the longest member: a tag, a collection, a path.
+struct Member {
+    bytes: [u8; 4 + crate::token::MAX_COLLECTION_BYTES + MAX_PATH_BYTES],
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Self { bytes: [0; _] }
+    }
+}
+
+impl Member {
+    /// Writes `tag:parts…`; parts come from checked types and fit.
+    fn tagged(&mut self, tag: u8, parts: &[&[u8]]) -> &[u8] {
+        self.bytes[0] = tag;
+        self.bytes[1] = b':';
+        let mut end = 2;
+        for part in parts {
+            let room = &mut self.bytes[end..end + part.len()];
+            room.copy_from_slice(part);
+            end += part.len();
+        }
+        &self.bytes[..end]
+    }
+}
+
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[at..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::revocation::{Change, Index};
+
+    const BEARINGS: Bearings<'static> = Bearings {
+        key: KeyId(42),
+        client: "backend",
+        subject: Some("user-7"),
+        collection: "image",
+        path: "users/7/cat.jpg",
+    };
+
+    fn index(members: &[(&str, u64)]) -> Index {
+        let index = Index::default();
+        for (member, score) in members {
+            index.apply(Change::CutOff { member, score: *score });
+        }
+        index
+    }
+
+    #[test]
+    fn every_kind_of_cut_off_is_found() {
+        let cases = [
+            ("*", Kind::Everything),
+            ("k:42", Kind::Key),
+            ("a:backend", Kind::Client),
+            ("s:user-7", Kind::Subject),
+            ("i:image/users/7/cat.jpg", Kind::Path),
+            ("p:image/", Kind::PathPrefix),
+            ("p:image/users/", Kind::PathPrefix),
+            ("p:image/users/7/", Kind::PathPrefix),
+        ];
+        for (member, kind) in cases {
+            assert_eq!(covering(&index(&[(member, 5)]), BEARINGS), Some((kind, 5)), "{member}");
+        }
+    }
+
+    #[test]
+    fn a_neighbour_is_not_covered() {
+        let neighbours = [
+            ("k:4", 5),
+            ("a:back", 5),
+            ("s:user-77", 5),
+            ("i:other/users/7/cat.jpg", 5),
+            ("i:image/users/7/cat.jp", 5),
+            ("p:image/users/77/", 5),
+            ("p:image/user", 5),
+        ];
+        assert_eq!(covering(&index(&neighbours), BEARINGS), None);
+    }
+
+    #[test]
+    fn the_strictest_of_several_cut_offs_bites() {
+        let view = index(&[("s:user-7", 10), ("a:backend", 30), ("*", 20)]);
+        assert_eq!(covering(&view, BEARINGS), Some((Kind::Client, 30)));
+    }
+
+    #[test]
+    fn a_link_minted_after_a_cut_off_is_issued_just_past_it() {
+        let leeway = Duration::from_secs(2);
+        let now = UnixMillis(100_000);
+        let at = |score| issue_time(&index(&[("s:user-7", score)]), BEARINGS, now, leeway);
+        assert_eq!(at(99_999), Ok(now));
+        assert_eq!(at(100_000), Ok(UnixMillis(100_001)));
+        assert_eq!(at(102_000), Ok(UnixMillis(102_001)));
+        assert_eq!(at(102_001), Err(Kind::Subject));
+        assert_eq!(at(STANDING), Err(Kind::Subject));
+    }
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        let written = |number| decimal(number, &mut [0; 10]).to_vec();
+        assert_eq!(written(0), b"0");
+        assert_eq!(written(u32::MAX), b"4294967295");
+    }
+}

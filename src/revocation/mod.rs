@@ -1,0 +1,275 @@
+//! Taking links back: what a revocation is, where revocations are kept, and the judgement that rests on them.
+//!
+//! [`judge`](admit) is pure: a verified token, a read-only [`RevocationView`] and a moment go in, a [`Permit`]
+//! or a [`Denied`] comes out. [`Index`] is the view that a running process keeps in memory. A
+//! [`RevocationStore`] keeps revocations for good and keeps the index up to date: [`embedded`] on this
+//! machine's disk, [`redis`] for any number of verifiers.
+//!
+//! Two sets decide (see `docs/architecture.md`): *links*, token id → how long the entry is needed, and
+//! *cut-offs*, who or what → a time; a link is covered when it was issued at or before that time.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::clock::UnixMillis;
+use crate::token::{Invalid, TokenId};
+
+pub mod embedded;
+mod freshness;
+mod index;
+mod judge;
+mod list;
+pub mod redis;
+
+mod target;
+
+pub use freshness::{Freshness, OnStale, StalenessPolicy};
+pub use index::{Change, Index, IndexCounts};
+pub use judge::{Bearings, Denied, Permit, RevocationView, admit, covering, issue_time};
+pub use list::{DEFAULT_PAGE, ListQuery, MAX_PAGE, Page, PageCursor};
+pub use target::{Kind, Target};
+
+/// A cut-off that no issue time is beyond: blocks links whenever issued. Prunes and clocks never reach it.
+pub const STANDING: u64 = 1 << 51;
+/// How long an entry outlives the last link it can match, so that a clock stepped back revives nothing.
+pub const PRUNE_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest reason, in bytes.
+pub const MAX_REASON_BYTES: usize = 500;
+
+/// Names one revocation: `rev_` and 22 base64url characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RevocationId(String);
+
+impl RevocationId {
+    const PREFIX: &str = "rev_";
+
+    /// Makes an id of 128 random bits.
+    pub fn new(random: [u8; 16]) -> Self {
+        Self(format!("{}{}", Self::PREFIX, TokenId(random)))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RevocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RevocationId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let id = text.strip_prefix(Self::PREFIX).unwrap_or_default();
+        TokenId::from_str(id)
+            .map(|_| Self(text.to_owned()))
+            .map_err(|_| Invalid::Alphabet("`rev_` and 22 base64url characters"))
+    }
+}
+
+/// One revocation, as it is kept and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    pub id: RevocationId,
+    pub kind: Kind,
+    /// What it covers, as the member of its set.
+    #[serde(rename = "member")]
+    pub target: Target,
+    /// What is written into the set: for a link until when the entry is needed, else the cut-off. Milliseconds.
+    pub score: u64,
+    /// Links issued before this are refused; `None` refuses them whenever issued.
+    pub issued_before: Option<UnixMillis>,
+    pub created_at: UnixMillis,
+    /// The client that asked for it.
+    pub created_by: String,
+    /// When it ends by itself; `None` for a block that stands until it is lifted.
+    pub expires_at: Option<UnixMillis>,
+    /// When the store may forget it.
+    pub lapses_at: Option<UnixMillis>,
+    pub reason: Option<String>,
+}
+
+/// What is asked for when something is revoked.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    pub kind: Kind,
+    pub target: Target,
+    pub issued_before: IssuedBefore,
+    /// Until when the caller wants it to last; `None` for as long as it can match anything.
+    pub expires_at: Option<UnixMillis>,
+    pub reason: Option<String>,
+    pub created_by: String,
+    /// When the named link ends, where that is known.
+    pub link_expiry: Option<UnixMillis>,
+}
+
+/// Which links a cut-off covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuedBefore {
+    /// Those issued until now, however far a minter's clock runs ahead within the leeway.
+    Now,
+    /// Those issued strictly before a time.
+    Time(UnixMillis),
+    /// All of them.
+    Always,
+}
+
+/// The times that bound revocations.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The longest life any collection gives a link.
+    pub max_ttl: Duration,
+    /// How far clocks of minters may run ahead of this one.
+    pub leeway: Duration,
+}
+
+impl Proposal {
+    /// Fills in what follows from the bounds: the score, and when the entry ends and may be forgotten.
+    pub fn into_revocation(self, id: RevocationId, now: UnixMillis, bounds: Bounds) -> Revocation {
+        let is_link = matches!(self.target, Target::Link(_));
+        let (score, issued_before) = match self.issued_before {
+            _ if is_link => (self.link_expiry.unwrap_or(now.plus(bounds.max_ttl)).0, None),
+            IssuedBefore::Always => (STANDING, None),
+            IssuedBefore::Now => (now.plus(bounds.leeway).0, Some(now)),
+            IssuedBefore::Time(time) => (time.0.saturating_sub(1), Some(time)),
+        };
+        let natural_end = match score {
+            STANDING.. => None,
+            score if is_link => Some(UnixMillis(score)),
+            score => Some(UnixMillis(score).plus(bounds.max_ttl)),
+        };
+        Revocation {
+            id,
+            kind: self.kind,
+            target: self.target,
+            score,
+            issued_before,
+            created_at: now,
+            created_by: self.created_by,
+            expires_at: self.expires_at.or(natural_end),
+            lapses_at: self.expires_at.or(natural_end.map(|end| end.plus(PRUNE_GRACE))),
+            reason: self.reason,
+        }
+    }
+}
+
+/// A revocation that the store has taken, and where it stands in the store's order.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub revocation: Revocation,
+    /// Opaque; later ones were recorded later.
+    pub position: String,
+}
+
+/// Why a store did not do what it was asked. Nothing was recorded unless the variant says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StoreError {
+    #[error("the revocation store cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the revocation store did not answer in time; the change may or may not have been recorded, so ask again")]
+    TimedOut,
+    #[error("the revocation store refuses to be written: it is read-only")]
+    ReadOnly,
+    #[error("the revocation store refuses our credentials or rights: {0}")]
+    Forbidden(String),
+    #[error("the revocation store has no room left: nothing was recorded; free some and ask again")]
+    Full,
+    #[error("the revocation store lost its contents or has not been set up: {0}")]
+    Lost(String),
+    #[error("the revocation store holds something that is not ours: {0}")]
+    Foreign(String),
+    #[error("the revocation store failed: {0}")]
+    Failed(String),
+}
+
+/// Where revocations are kept for good.
+///
+/// A store also keeps an [`Index`] up to date; the index that it was made with shows a revocation once
+/// [`RevocationStore::revoke`] has answered.
+#[async_trait]
+pub trait RevocationStore: Send + Sync {
+    /// Records a revocation durably and makes it bite. Asking twice records it twice, which does no harm.
+    async fn revoke(&self, revocation: Revocation) -> Result<Recorded, StoreError>;
+
+    /// Lifts a revocation; others that cover the same target go on biting. `None` when there is none of that id.
+    async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
+
+    /// One revocation.
+    async fn find(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
+
+    /// A page of revocations, newest first.
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
+
+    /// Keeps the index fresh; runs for as long as the process does.
+    async fn follow(&self);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { max_ttl: Duration::from_secs(3_600), leeway: Duration::from_secs(2) };
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+
+    fn revocation(target: Target, issued_before: IssuedBefore, expires_at: Option<UnixMillis>) -> Revocation {
+        let proposal = Proposal {
+            kind: Kind::Subject,
+            target,
+            issued_before,
+            expires_at,
+            reason: None,
+            created_by: "test".into(),
+            link_expiry: None,
+        };
+        proposal.into_revocation(RevocationId::new([7; 16]), NOW, BOUNDS)
+    }
+
+    #[test]
+    fn a_cut_off_lives_as_long_as_the_last_link_it_can_match() {
+        let cut = revocation(Target::Subject("u".into()), IssuedBefore::Now, None);
+        assert_eq!(cut.score, NOW.0 + 2_000);
+        assert_eq!(cut.issued_before, Some(NOW));
+        assert_eq!(cut.expires_at, Some(UnixMillis(NOW.0 + 2_000 + 3_600_000)));
+        assert_eq!(cut.lapses_at, cut.expires_at.map(|end| end.plus(PRUNE_GRACE)));
+    }
+
+    #[test]
+    fn a_standing_block_never_ends_by_itself_unless_asked_to() {
+        let block = revocation(Target::Everything, IssuedBefore::Always, None);
+        assert_eq!((block.score, block.expires_at, block.lapses_at), (STANDING, None, None));
+        let until = Some(UnixMillis(NOW.0 + 5));
+        let block = revocation(Target::Everything, IssuedBefore::Always, until);
+        assert_eq!((block.expires_at, block.lapses_at), (until, until));
+    }
+
+    #[test]
+    fn a_link_nobody_has_seen_is_remembered_for_the_longest_life() {
+        let link = revocation(Target::Link(TokenId([1; 16])), IssuedBefore::Always, None);
+        assert_eq!(link.score, NOW.0 + 3_600_000);
+        assert_eq!(link.issued_before, None);
+    }
+
+    #[test]
+    fn links_issued_at_the_named_time_are_not_covered() {
+        let cut = revocation(Target::Everything, IssuedBefore::Time(UnixMillis(500)), None);
+        assert_eq!(cut.score, 499);
+    }
+
+    #[test]
+    fn a_revocation_id_is_recognised_by_its_shape() {
+        let id = RevocationId::new([9; 16]);
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        assert!("rev_short".parse::<RevocationId>().is_err());
+        assert!("AAAAAAAAAAAAAAAAAAAAAA".parse::<RevocationId>().is_err());
+    }
+}

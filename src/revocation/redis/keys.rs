@@ -1,0 +1,83 @@
+//! Names in Redis: the keys, all in one hash slot, and stream ids.
+
+use std::fmt;
+
+/// Version of the layout; a store of another version is not judged by.
+pub const LAYOUT: &str = "1";
+/// The member of both sets that carries the epoch.
+pub const SENTINEL: &str = "!";
+
+/// The keys of one store. `{rv}` is the hash tag that keeps them in one slot of a cluster.
+pub struct Keys {
+    all: [String; 8],
+    clients: String,
+}
+
+impl Keys {
+    /// The keys below a prefix.
+    pub fn new(prefix: &str) -> Self {
+        let name = |name| format!("{prefix}:{{rv}}:{name}");
+        Self { clients: name("clients"), all: ["t", "c", "m", "s", "r", "i", "o", "x"].map(name) }
+    }
+
+    /// All of them, in the order the scripts expect.
+    pub const fn all(&self) -> &[String; 8] {
+        &self.all
+    }
+
+    /// Sorted set: token id → until when the entry is needed, in ms.
+    pub fn links(&self) -> &str {
+        &self.all[0]
+    }
+
+    /// Sorted set: member → cut-off, in ms.
+    pub fn cut_offs(&self) -> &str {
+        &self.all[1]
+    }
+
+    /// Hash: e epoch, n count of writes, l last stream id, v layout, b last beat, z being restored.
+    pub fn meta(&self) -> &str {
+        &self.all[2]
+    }
+
+    /// Stream of every step.
+    pub fn stream(&self) -> &str {
+        &self.all[3]
+    }
+
+    /// Hash: revocation id → record.
+    pub fn records(&self) -> &str {
+        &self.all[4]
+    }
+
+    /// Hash: client name → record.
+    pub fn clients(&self) -> &str {
+        &self.clients
+    }
+
+    /// Sorted set: revocation id by creation time.
+    pub fn by_time(&self) -> &str {
+        &self.all[5]
+    }
+}
+
+/// The id of a stream entry, ordered as Redis orders them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId {
+    millis: u64,
+    sequence: u64,
+}
+
+impl StreamId {
+    /// Reads `<ms>-<sequence>`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (millis, sequence) = text.split_once('-')?;
+        Some(Self { millis: millis.parse().ok()?, sequence: sequence.parse().ok()? })
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.millis, self.sequence)
+    }
+}

@@ -1,0 +1,7 @@
+-- ARGV: retention_ms, interval_ms. Every instance calls it; at most one beat per interval is written.
+if not whole then return redis.error_reply('LINKGATELOST') end
+local beaten = tonumber(state[4] or '0')
+if now >= beaten and now - beaten < tonumber(ARGV[2]) then return 0 end
+append(ARGV[1], {'b', integer(now)})
+redis.call('HSET', meta, 'b', integer(now))
+return 1

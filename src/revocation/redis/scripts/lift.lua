@@ -1,0 +1,30 @@
+-- ARGV: retention_ms, then ids; without ids, whatever has lapsed by the server's clock. Answers the lifted records.
+if not whole then return redis.error_reply('LINKGATELOST') end
+local ids = {}
+for at = 2, #ARGV do ids[#ids + 1] = ARGV[at] end
+if #ids == 0 then ids = redis.call('ZRANGEBYSCORE', by_lapse, '-inf', integer(now), 'LIMIT', 0, 100) end
+local lifted, operations = {}, {}
+for _, id in ipairs(ids) do
+  local record = redis.call('HGET', records, id)
+  redis.call('ZREM', by_lapse, id)
+  if record then
+    local member = cjson.decode(record).member
+    redis.call('HDEL', records, id)
+    redis.call('ZREM', by_time, id)
+    redis.call('ZREM', by_target, member .. '\0' .. id)
+    local set, letter = set_of(member)
+    local rest = strictest(member)
+    if rest then
+      redis.call('ZADD', set, integer(rest), member)
+      operations[#operations + 1] = letter
+      operations[#operations + 1] = integer(rest) .. ' ' .. member
+    else
+      redis.call('ZREM', set, member)
+      operations[#operations + 1] = string.upper(letter)
+      operations[#operations + 1] = '0 ' .. member
+    end
+    lifted[#lifted + 1] = record
+  end
+end
+if #operations > 0 then append(ARGV[1], operations) end
+return {last, lifted}

@@ -1,0 +1,54 @@
+-- Shared head of every script.
+-- KEYS: t links, c cut-offs, m meta, s stream, r records, i by time, o by target, x by lapse.
+-- '!' in t and c carries the epoch (an integer in [2^52, 2^53): exact in a double, above every score).
+local links, cutoffs, meta, stream = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local records, by_time, by_target, by_lapse = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local state = redis.call('HMGET', meta, 'e', 'l', 'v', 'b')
+local epoch, last = state[1], state[2]
+local epoch_t, epoch_c = redis.call('ZSCORE', links, '!'), redis.call('ZSCORE', cutoffs, '!')
+local whole = epoch and epoch_t == epoch and epoch_c == epoch
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function integer(number) return string.format('%.0f', number) end
+
+-- Appends operations to the stream; each entry names its predecessor, so that readers notice a gap.
+local function append(retention, operations)
+  local count = redis.call('HINCRBY', meta, 'n', 1)
+  local entry = {'XADD', stream, 'MINID', '~', integer(now - tonumber(retention)), '*', 'p', last, 'n', count, 'e', epoch}
+  for _, word in ipairs(operations) do entry[#entry + 1] = word end
+  last = redis.call(unpack(entry))
+  redis.call('HSET', meta, 'l', last)
+  return last
+end
+
+-- The set a member belongs to, and the letter of its operation.
+local function set_of(member)
+  if string.sub(member, 2, 2) == ':' or member == '*' then return cutoffs, 'c' end
+  return links, 't'
+end
+
+-- The strictest score that any record still gives a member; nil when there is none.
+local function strictest(member)
+  local ids = redis.call('ZRANGEBYLEX', by_target, '[' .. member .. '\0', '(' .. member .. '\1')
+  local best
+  for _, entry in ipairs(ids) do
+    local record = redis.call('HGET', records, string.sub(entry, #member + 2))
+    if record then
+      local score = cjson.decode(record).score
+      if not best or score > best then best = score end
+    end
+  end
+  return best
+end
+
+-- Adds a record; answers the operation that tells readers about it.
+local function add(member, score, id, record, created, lapse)
+  local set, letter = set_of(member)
+  redis.call('ZADD', set, 'GT', score, member)
+  redis.call('HSET', records, id, record)
+  redis.call('ZADD', by_time, created, id)
+  redis.call('ZADD', by_target, 0, member .. '\0' .. id)
+  if lapse ~= '' then redis.call('ZADD', by_lapse, lapse, id) end
+  return letter, integer(redis.call('ZSCORE', set, member)) .. ' ' .. member
+end

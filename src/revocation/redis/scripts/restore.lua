@@ -1,0 +1,15 @@
+-- ARGV: retention_ms, then member, score, id, record, created_ms, lapse_ms, again and again.
+-- Writes back what this store has lost; leaves alone what it knows as strictly or more so.
+if not whole then return redis.error_reply('LINKGATELOST') end
+local operations = {}
+for at = 2, #ARGV, 6 do
+  local member, score = ARGV[at], ARGV[at + 1]
+  local known = redis.call('ZSCORE', (set_of(member)), member)
+  if not known or tonumber(known) < tonumber(score) then
+    local letter, operation = add(member, score, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
+    operations[#operations + 1] = letter
+    operations[#operations + 1] = operation
+  end
+end
+if #operations > 0 then append(ARGV[1], operations) end
+return #operations / 2

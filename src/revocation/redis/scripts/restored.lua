@@ -1,0 +1,3 @@
+-- Says that everything known has been written back.
+if not whole then return redis.error_reply('LINKGATELOST') end
+return redis.call('HDEL', meta, 'z')

@@ -1,0 +1,125 @@
+//! From text to bytes and back: size caps, canonical base64url, the frame around the claims.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use thiserror::Error;
+
+use super::claims::Claims;
+use super::id::TokenId;
+use super::keyring::{KeyId, Keyring, TAG_BYTES};
+use super::names::CollectionName;
+
+/// Longest token, in characters.
+pub const MAX_TOKEN_CHARS: usize = 2048;
+
+/// The only version there is.
+pub(super) const VERSION: u8 = 1;
+
+const KEY_ID_AT: usize = 1;
+const TOKEN_ID_AT: usize = 5;
+const CLAIMS_AT: usize = 21;
+const MAX_TOKEN_BYTES: usize = MAX_TOKEN_CHARS / 4 * 3;
+const MIN_TOKEN_BYTES: usize = CLAIMS_AT + 1 + TAG_BYTES;
+
+/// Why text cannot be a token of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Malformed {
+    #[error("the token is longer than {MAX_TOKEN_CHARS} characters")]
+    TooLong,
+    #[error("the token is not canonical base64url")]
+    NotBase64Url,
+    #[error("the token is cut short")]
+    TooShort,
+    #[error("the token has a version that is not known here")]
+    UnknownVersion,
+}
+
+impl Malformed {
+    /// The word for it in the specification and in inspections.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TooLong => "too-long",
+            Self::NotBase64Url => "not-base64url",
+            Self::TooShort => "too-short",
+            Self::UnknownVersion => "unknown-version",
+        }
+    }
+}
+
+/// Bytes that have the shape of a token. Who made them is not known yet.
+pub struct UntrustedToken {
+    bytes: [u8; MAX_TOKEN_BYTES],
+    len: usize,
+}
+
+impl UntrustedToken {
+    /// Decodes the text form into a buffer of fixed size.
+    ///
+    /// # Errors
+    /// [`Malformed`] for everything that cannot be a token; the text is not looked at beyond its shape.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        if text.len() > MAX_TOKEN_CHARS {
+            return Err(Malformed::TooLong);
+        }
+        let mut bytes = [0; MAX_TOKEN_BYTES];
+        let len = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| Malformed::NotBase64Url)?;
+        if len < MIN_TOKEN_BYTES {
+            return Err(Malformed::TooShort);
+        }
+        if bytes[0] != VERSION {
+            return Err(Malformed::UnknownVersion);
+        }
+        Ok(Self { bytes, len })
+    }
+
+    /// The key it claims to be signed with: not authenticated.
+    pub fn key_id(&self) -> KeyId {
+        let mut id = [0; 4];
+        id.copy_from_slice(&self.bytes[KEY_ID_AT..TOKEN_ID_AT]);
+        KeyId(u32::from_be_bytes(id))
+    }
+
+    /// The id it claims to have: not authenticated.
+    pub fn token_id(&self) -> TokenId {
+        let mut id = [0; 16];
+        id.copy_from_slice(&self.bytes[TOKEN_ID_AT..CLAIMS_AT]);
+        TokenId(id)
+    }
+
+    /// What the tag covers, and the tag.
+    pub(super) fn signed_and_tag(&self) -> (&[u8], &[u8; TAG_BYTES]) {
+        match self.bytes[..self.len].split_last_chunk() {
+            Some(parts) => parts,
+            None => (&[], &[0; TAG_BYTES]),
+        }
+    }
+
+    pub(super) fn claims_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[CLAIMS_AT..self.len - TAG_BYTES]
+    }
+}
+
+/// Seals and signs claims with the keyring's active key: the text form of a new token.
+///
+/// # Errors
+/// [`Malformed::TooLong`] when the text would be longer than [`MAX_TOKEN_CHARS`].
+pub fn seal(
+    keyring: &Keyring,
+    collection: CollectionName<'_>,
+    id: TokenId,
+    claims: &Claims<'_>,
+) -> Result<String, Malformed> {
+    let (key_id, key) = keyring.active();
+    let mut bytes = Vec::with_capacity(256);
+    bytes.push(VERSION);
+    bytes.extend(key_id.0.to_be_bytes());
+    bytes.extend(id.0);
+    bytes.extend(claims.encode());
+    key.apply_keystream(id, &mut bytes[CLAIMS_AT..]);
+    let tag = key.tag(collection, &bytes);
+    bytes.extend(tag);
+    if bytes.len() > MAX_TOKEN_BYTES {
+        return Err(Malformed::TooLong);
+    }
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}

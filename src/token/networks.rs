@@ -1,0 +1,117 @@
+//! The networks that a link may be bound to.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Most networks that one link may be bound to.
+pub const MAX_NETWORKS: usize = 16;
+
+/// The networks that a link may be used from, still in their encoded form; empty means anywhere.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Networks<'a>(&'a [u8]);
+
+impl<'a> Networks<'a> {
+    /// Whether the link is bound to networks at all.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The encoded form.
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether `address` lies in one of the networks. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.iter().any(|network| network.contains(&address))
+    }
+
+    /// The networks in their order.
+    pub fn iter(&self) -> impl Iterator<Item = IpNet> + 'a {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (network, tail) = split_network(rest)?;
+            rest = tail;
+            Some(network)
+        })
+    }
+
+    /// Encodes networks: each is one byte of prefix length, one byte of address length (4 or 16), the address.
+    pub fn encode(networks: &[IpNet]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for network in networks {
+            let network = network.trunc();
+            bytes.push(network.prefix_len());
+            match network.addr() {
+                IpAddr::V4(address) => {
+                    bytes.push(4);
+                    bytes.extend(address.octets());
+                }
+                IpAddr::V6(address) => {
+                    bytes.push(16);
+                    bytes.extend(address.octets());
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Reads what [`Networks::encode`] wrote; `None` when it is anything else.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let mut count = 0;
+        while !rest.is_empty() {
+            let (network, tail) = split_network(rest)?;
+            if network.trunc() != network {
+                return None;
+            }
+            count += 1;
+            rest = tail;
+        }
+        (1..=MAX_NETWORKS).contains(&count).then_some(Self(bytes))
+    }
+}
+
+impl fmt::Debug for Networks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+fn split_network(bytes: &[u8]) -> Option<(IpNet, &[u8])> {
+    let (&[prefix, length], rest) = bytes.split_first_chunk()?;
+    let (address, rest) = match length {
+        4 => {
+            let (octets, rest) = rest.split_first_chunk::<4>()?;
+            (IpAddr::from(*octets), rest)
+        }
+        16 => {
+            let (octets, rest) = rest.split_first_chunk::<16>()?;
+            (IpAddr::from(*octets), rest)
+        }
+        _ => return None,
+    };
+    Some((IpNet::new(address, prefix).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_survive_encoding_and_match_mapped_addresses() {
+        let nets: Vec<IpNet> = vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/56".parse().unwrap()];
+        let bytes = Networks::encode(&nets);
+        let networks = Networks::parse(&bytes).unwrap();
+        assert_eq!(networks.iter().collect::<Vec<_>>(), nets);
+        assert!(networks.contains("::ffff:203.0.113.9".parse().unwrap()));
+        assert!(networks.contains("2001:db8:0:ff::1".parse().unwrap()));
+        assert!(!networks.contains("203.0.114.1".parse().unwrap()));
+        assert_eq!(Networks::parse(&[33, 4, 1, 2, 3, 4]), None);
+        assert_eq!(Networks::parse(&[24, 4, 1, 2, 3]), None);
+        assert_eq!(Networks::parse(&[]), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! What a client may mint: a wish goes in, claims come out.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use thiserror::Error;
+
+use super::claims::Claims;
+use super::names::{ClientName, ContentType, Disposition, FileName, Invalid, MediaPath, Subject};
+use super::networks::{MAX_NETWORKS, Networks};
+use super::pattern::PathPattern;
+use super::verify::CollectionRules;
+use crate::clock::UnixMillis;
+
+/// When a link shall end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// After this long.
+    In(Duration),
+    /// At this time.
+    At(UnixMillis),
+}
+
+/// What a caller asks for, unchecked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MintWish<'a> {
+    pub path: &'a str,
+    pub expiry: Option<Expiry>,
+    pub not_before: Option<UnixMillis>,
+    pub subject: Option<&'a str>,
+    pub file_name: Option<&'a str>,
+    pub disposition: Option<Disposition>,
+    pub content_type: Option<&'a str>,
+    pub networks: &'a [IpNet],
+}
+
+/// The bounds within which one client mints.
+#[derive(Clone, Debug, Default)]
+pub struct MintPolicy {
+    /// Collections it may mint for; `None` means every one.
+    pub collections: Option<Vec<String>>,
+    /// Paths it may mint for; none of them means no path at all.
+    pub allow: Vec<PathPattern>,
+    /// Longest life it may ask for, on top of the collection's own bound.
+    pub max_ttl: Option<Duration>,
+    /// Life when it asks for none, instead of the collection's default.
+    pub default_ttl: Option<Duration>,
+}
+
+/// Why a link is not minted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum MintRefusal {
+    #[error("`path` {0}")]
+    Path(Invalid),
+    #[error("`subject` {0}")]
+    Subject(Invalid),
+    #[error("`filename` {0}")]
+    FileName(Invalid),
+    #[error("`content_type` {0}")]
+    ContentType(Invalid),
+    #[error("`client_networks` may hold at most {MAX_NETWORKS} networks")]
+    TooManyNetworks,
+    #[error("the link would end before it begins: `expires_in` must be at least 1 second, `expires_at` in the future")]
+    AlreadyOver,
+    #[error("`not_before` must lie before the link's end")]
+    NotBeforeAfterEnd,
+    #[error("the link would live longer than the {0} seconds that are allowed here")]
+    LifetimeTooLong(u64),
+    #[error("the client's policy does not cover this collection")]
+    CollectionNotAllowed,
+    #[error("the client's policy does not cover this path: no pattern in `allow` matches")]
+    PathNotAllowed,
+}
+
+impl MintRefusal {
+    /// Whether the wish was well-formed but outside the policy.
+    pub const fn is_policy(&self) -> bool {
+        matches!(self, Self::CollectionNotAllowed | Self::PathNotAllowed)
+    }
+}
+
+impl MintPolicy {
+    /// Checks a wish and turns it into claims. `network_bytes` is where the encoded networks are kept for the
+    /// life of the claims; `default_ttl` is the collection's.
+    ///
+    /// # Errors
+    /// The first rule that the wish breaks.
+    pub fn grant<'a>(
+        &self,
+        wish: &MintWish<'a>,
+        client: ClientName<'a>,
+        rules: CollectionRules<'_>,
+        default_ttl: Duration,
+        now: UnixMillis,
+        network_bytes: &'a mut Vec<u8>,
+    ) -> Result<Claims<'a>, MintRefusal> {
+        let path = MediaPath::parse(wish.path, rules.dotfiles).map_err(MintRefusal::Path)?;
+        let subject = wish.subject.map(Subject::parse).transpose().map_err(MintRefusal::Subject)?;
+        let file_name = wish.file_name.map(FileName::parse).transpose().map_err(MintRefusal::FileName)?;
+        let content_type = wish.content_type.map(ContentType::parse).transpose().map_err(MintRefusal::ContentType)?;
+        if wish.networks.len() > MAX_NETWORKS {
+            return Err(MintRefusal::TooManyNetworks);
+        }
+        self.allows(rules.name.as_str(), path)?;
+        let max_ttl = self.max_ttl.map_or(rules.max_ttl, |own| own.min(rules.max_ttl));
+        let expires_at = match wish.expiry {
+            Some(Expiry::At(time)) => time,
+            Some(Expiry::In(life)) => now.plus(life),
+            None => now.plus(self.default_ttl.unwrap_or(default_ttl).min(max_ttl)),
+        };
+        if expires_at <= now {
+            return Err(MintRefusal::AlreadyOver);
+        }
+        if expires_at.since(now) > max_ttl {
+            return Err(MintRefusal::LifetimeTooLong(max_ttl.as_secs()));
+        }
+        if wish.not_before.is_some_and(|not_before| not_before >= expires_at) {
+            return Err(MintRefusal::NotBeforeAfterEnd);
+        }
+        *network_bytes = Networks::encode(wish.networks);
+        Ok(Claims {
+            client,
+            subject,
+            expires_at,
+            not_before: wish.not_before,
+            issued_at: now,
+            path,
+            file_name,
+            disposition: wish.disposition,
+            content_type,
+            networks: Networks::parse(network_bytes).unwrap_or_default(),
+            max_downloads: None,
+            rate_limit: None,
+        })
+    }
+
+    fn allows(&self, collection: &str, path: MediaPath<'_>) -> Result<(), MintRefusal> {
+        let covered = |names: &Vec<String>| names.iter().any(|name| name == collection);
+        if !self.collections.as_ref().is_none_or(covered) {
+            return Err(MintRefusal::CollectionNotAllowed);
+        }
+        if !self.allow.iter().any(|pattern| pattern.matches(path.as_str())) {
+            return Err(MintRefusal::PathNotAllowed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! The judge of a token by itself: signature, claims and times. Revocation comes after.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::claims::{Claims, ClaimsError};
+use super::codec::UntrustedToken;
+use super::id::TokenId;
+use super::keyring::{KeyId, Keyring};
+use super::names::{CollectionName, Dotfiles};
+use crate::clock::UnixMillis;
+
+/// How far `nbf` and `iat` may lie in the future of a verifier whose clock is behind the minter's.
+pub const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(30);
+
+/// What the collection that a link names demands of its tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct CollectionRules<'a> {
+    /// Bound into the signature.
+    pub name: CollectionName<'a>,
+    /// Longest life, from `iat` to `exp`.
+    pub max_ttl: Duration,
+    /// Whether dot-led path segments are handed out.
+    pub dotfiles: Dotfiles,
+}
+
+/// The circumstances a token is presented in.
+#[derive(Clone, Copy, Debug)]
+pub struct Presentation {
+    /// The verifier's wall clock.
+    pub now: UnixMillis,
+    /// Who asks, when that is known for sure; a link bound to networks is refused when it is not.
+    pub client_address: Option<IpAddr>,
+}
+
+/// Why a token is refused, whatever the revocation lists say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("no known key has the id in the token")]
+    UnknownKey,
+    #[error("the token was signed with a retired key")]
+    RetiredKey,
+    #[error("the signature does not match (altered, another key, or another collection)")]
+    BadSignature,
+    #[error("{0}")]
+    Claims(#[from] ClaimsError),
+    #[error("the link lives longer than the collection allows")]
+    LifetimeTooLong,
+    #[error("the link claims to come from the future")]
+    IssuedInTheFuture,
+    #[error("the link is not valid yet")]
+    NotYetValid,
+    #[error("the link may not be used from this network")]
+    OutsideNetworks,
+    #[error("the link has expired")]
+    Expired,
+}
+
+impl Refusal {
+    /// The word for it in the specification and in inspections.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownKey => "unknown-key",
+            Self::RetiredKey => "retired-key",
+            Self::BadSignature => "bad-signature",
+            Self::Claims(ClaimsError::Encoding) => "claims-encoding",
+            Self::Claims(ClaimsError::Unknown) => "claims-unknown",
+            Self::Claims(ClaimsError::Value) => "claims-value",
+            Self::Claims(ClaimsError::Missing) => "claims-missing",
+            Self::LifetimeTooLong => "lifetime-too-long",
+            Self::IssuedInTheFuture => "issued-in-the-future",
+            Self::NotYetValid => "not-yet-valid",
+            Self::OutsideNetworks => "outside-networks",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A token whose signature, claims and times are right. Whether it was revoked is not known yet.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifiedToken<'t> {
+    key_id: KeyId,
+    id: TokenId,
+    collection: CollectionName<'t>,
+    claims: Claims<'t>,
+}
+
+impl<'t> VerifiedToken<'t> {
+    /// The key it was signed with.
+    pub const fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    /// Its id.
+    pub const fn id(&self) -> TokenId {
+        self.id
+    }
+
+    /// The collection it is good for.
+    pub const fn collection(&self) -> CollectionName<'t> {
+        self.collection
+    }
+
+    /// What it says.
+    pub const fn claims(&self) -> &Claims<'t> {
+        &self.claims
+    }
+}
+
+/// An authentic token and how its times and networks were judged: for inspection, which explains refusals.
+pub(crate) struct Examined<'t> {
+    pub token: VerifiedToken<'t>,
+    pub verdict: Result<(), Refusal>,
+}
+
+/// Judges a token: key, signature, claims, life, times, networks, in this order.
+///
+/// # Errors
+/// The first check that fails. Before the signature holds, nothing but version and key id is looked at.
+pub fn verify<'t>(
+    token: &'t mut UntrustedToken,
+    rules: CollectionRules<'t>,
+    keyring: &Keyring,
+    presentation: Presentation,
+) -> Result<VerifiedToken<'t>, Refusal> {
+    let Examined { token, verdict } = examine(token, rules, keyring, presentation)?;
+    verdict.map(|()| token)
+}
+
+/// Like [`verify`], but an authentic token is handed back together with the refusal.
+pub(crate) fn examine<'t>(
+    token: &'t mut UntrustedToken,
+    rules: CollectionRules<'t>,
+    keyring: &Keyring,
+    presentation: Presentation,
+) -> Result<Examined<'t>, Refusal> {
+    let key_id = token.key_id();
+    let id = token.token_id();
+    let key = keyring.find(key_id).ok_or(Refusal::UnknownKey)?.map_err(|_retired| Refusal::RetiredKey)?;
+    let (signed, tag) = token.signed_and_tag();
+    if !key.is_authentic(rules.name, signed, tag) {
+        return Err(Refusal::BadSignature);
+    }
+    let bytes = token.claims_mut();
+    key.apply_keystream(id, bytes);
+    let claims = Claims::decode(bytes, rules.dotfiles)?;
+    let verdict = judge(&claims, rules, presentation);
+    let token = VerifiedToken { key_id, id, collection: rules.name, claims };
+    Ok(Examined { token, verdict })
+}
+
+fn judge(claims: &Claims<'_>, rules: CollectionRules<'_>, presentation: Presentation) -> Result<(), Refusal> {
+    let Presentation { now, client_address } = presentation;
+    if claims.expires_at.since(claims.issued_at) > rules.max_ttl {
+        return Err(Refusal::LifetimeTooLong);
+    }
+    let soon = now.plus(NOT_BEFORE_LEEWAY);
+    if claims.issued_at > soon {
+        return Err(Refusal::IssuedInTheFuture);
+    }
+    if claims.not_before.is_some_and(|not_before| not_before > soon) {
+        return Err(Refusal::NotYetValid);
+    }
+    if !claims.networks.is_empty() && !client_address.is_some_and(|address| claims.networks.contains(address)) {
+        return Err(Refusal::OutsideNetworks);
+    }
+    if now >= claims.expires_at {
+        return Err(Refusal::Expired);
+    }
+    Ok(())
+}
