@@ -18,7 +18,7 @@ use crate::revocation::Index;
 ///
 /// Exit code 0 when Linkgate could start, 1 when not, 2 when the configuration is wrong.
 #[derive(Args)]
-pub struct Check;
+pub struct Check {}
 
 /// How one thing looks.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,7 +46,7 @@ impl Findings {
 }
 
 impl Check {
-    pub fn run(self, common: &Common) -> Outcome {
+    pub fn run(common: &Common) -> Outcome {
         let config = common.load_quietly()?;
         let mut findings = Findings::default();
         findings.add(Grade::Ok, "configuration", "every setting is understood");
@@ -81,7 +81,7 @@ fn check_media(config: &Config, findings: &mut Findings) {
             }
             EdgeKind::Direct => match std::fs::read_dir(&collection.root) {
                 Ok(_) => {
-                    findings.add(Grade::Ok, &subject, format!("files are read from {}", collection.root.display()))
+                    findings.add(Grade::Ok, &subject, format!("files are read from {}", collection.root.display()));
                 }
                 Err(error) => findings.add(
                     Grade::Error,
@@ -137,10 +137,10 @@ async fn check_store(config: &Config, findings: &mut Findings) {
 ///
 /// Asks /readyz on the ops listener of the configuration. Exit code 0 when it is ready, 1 when not.
 #[derive(Args)]
-pub struct Healthcheck;
+pub struct Healthcheck {}
 
 impl Healthcheck {
-    pub fn run(self, common: &Common) -> Outcome {
+    pub fn run(common: &Common) -> Outcome {
         let config = common.load_quietly()?;
         let address = config.listen.ops.context("`listen.ops` is off: there is nobody to ask")?;
         let (status, answer) = app::runtime()?

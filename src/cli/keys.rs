@@ -1,13 +1,12 @@
 //! `linkgate keys`: make, list, activate, retire.
 
-use anyhow::bail;
 use clap::Subcommand;
 use serde::Serialize;
 
 use super::{Common, Outcome};
 use crate::app;
 use crate::clock::{Clock, Rfc3339, SystemClock};
-use crate::config::KeySource;
+use crate::config::{Config, KeySource};
 use crate::key_file::{KeyFileError, Keys as KeySet, StoredKey};
 use crate::token::{KeyId, KeyState};
 
@@ -47,44 +46,41 @@ impl From<&StoredKey> for Row {
 impl Keys {
     pub fn run(self, common: &Common) -> Outcome {
         let config = common.load_quietly()?;
-        if let Self::List = self {
-            let rows: Vec<Row> = app::read_keys(&config.key_source)?.0.iter().map(Row::from).collect();
-            common.output().table("keys", &rows, &["ID", "STATE", "CREATED"], |row| {
-                vec![row.id.to_string(), row.state.to_string(), row.created_at.0.to_string()]
-            })?;
-            return Ok(());
+        match self {
+            Self::List => list(common, &config),
+            Self::New => change(common, &config, |keys| Ok(keys.add(SystemClock::new().now().wall).0)),
+            Self::Activate { id } => change(common, &config, |keys| keys.activate(id).map(|()| id)),
+            Self::Retire { id } => change(common, &config, |keys| keys.retire(id).map(|()| id)),
         }
-        let KeySource::File(path) = &config.key_source else {
-            return Err(anyhow::anyhow!("the keys come from the environment: change them where that is set").into());
-        };
-        if let Some(folder) = path.parent() {
-            app::create_data_dir(folder)?;
-        }
-        let mut keys = match (KeySet::read(path), &self) {
-            (Err(KeyFileError::Missing(_)), Self::New) => KeySet::default(),
-            (keys, _) => keys?,
-        };
-        let id = match self {
-            Self::New => keys.add(SystemClock::new().now().wall).0,
-            Self::Activate { id } => {
-                keys.activate(id)?;
-                id
-            }
-            Self::Retire { id } => {
-                keys.retire(id)?;
-                id
-            }
-            Self::List => id_of_nothing()?,
-        };
-        keys.write(path)?;
-        let row = keys.0.iter().find(|key| key.entry.id == id).map(Row::from);
-        common.output().print(&row, |row| {
-            row.as_ref().map(|row| format!("key {} is {}", row.id, row.state)).unwrap_or_default()
-        })?;
-        Ok(())
     }
 }
 
-fn id_of_nothing() -> anyhow::Result<KeyId> {
-    bail!("listing changes no key")
+fn list(common: &Common, config: &Config) -> Outcome {
+    let rows: Vec<Row> = app::read_keys(&config.key_source)?.0.iter().map(Row::from).collect();
+    common.output().table("keys", &rows, &["ID", "STATE", "CREATED"], |row| {
+        vec![row.id.to_string(), row.state.to_string(), row.created_at.0.to_string()]
+    })?;
+    Ok(())
+}
+
+/// Changes the key file; prints the key that the change was about.
+fn change(common: &Common, config: &Config, work: impl FnOnce(&mut KeySet) -> Result<KeyId, KeyFileError>) -> Outcome {
+    let KeySource::File(path) = &config.key_source else {
+        return Err(anyhow::anyhow!("the keys come from the environment: change them where that is set").into());
+    };
+    if let Some(folder) = path.parent() {
+        app::create_data_dir(folder)?;
+    }
+    let mut keys = match KeySet::read(path) {
+        // Only making a key works without a file; every other change then finds no key of that id.
+        Err(KeyFileError::Missing(_)) => KeySet::default(),
+        keys => keys?,
+    };
+    let id = work(&mut keys)?;
+    keys.write(path)?;
+    let row = keys.0.iter().find(|key| key.entry.id == id).map(Row::from);
+    common
+        .output()
+        .print(&row, |row| row.as_ref().map(|row| format!("key {} is {}", row.id, row.state)).unwrap_or_default())?;
+    Ok(())
 }

@@ -149,8 +149,8 @@ pub fn run() -> ExitCode {
         Command::Keys(keys) => keys.run(&common),
         Command::Clients(clients) => clients.run(&common),
         Command::Store(store) => store.run(&common),
-        Command::Check(check) => check.run(&common),
-        Command::Healthcheck(healthcheck) => healthcheck.run(&common),
+        Command::Check(check::Check {}) => check::Check::run(&common),
+        Command::Healthcheck(check::Healthcheck {}) => check::Healthcheck::run(&common),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "linkgate", &mut std::io::stdout());
             Ok(())

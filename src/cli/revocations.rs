@@ -142,7 +142,7 @@ impl Revocations {
         let mut path = format!("/v1/revocations?limit={}", self.limit);
         for (name, value) in [("kind", &self.kind), ("q", &self.text), ("cursor", &self.cursor)] {
             if let Some(value) = value {
-                path += &format!("&{name}={}", encoded(value));
+                path.extend(["&", name, "=", &encoded(value)]);
             }
         }
         let page = call(&self.server, &config, Method::GET, &path, None)?;

@@ -91,7 +91,7 @@ impl DirectFiles {
         *request.method_mut() = method;
         *request.headers_mut() = headers;
         let response = self.service.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
-        Ok(response.map(|body| body.boxed_unsync()))
+        Ok(response.map(BodyExt::boxed_unsync))
     }
 }
 

@@ -11,7 +11,7 @@ use super::metrics::Verdict;
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 use crate::clock::Moment;
-use crate::collection::{Collection, EdgeKind};
+use crate::collection::Collection;
 use crate::edge::{Delivery, EdgeReply, TOKEN_ID};
 use crate::revocation::{Permit, admit};
 use crate::token::{KeyId, MAX_TOKEN_CHARS, Malformed, Presentation, TokenId, UntrustedToken, verify};
@@ -63,15 +63,12 @@ async fn deliver(
     request: &Request<Incoming>,
     now: Moment,
 ) -> Response<Body> {
-    let files = match (collection.edge, state.direct.get(collection.name().as_str())) {
-        (EdgeKind::Direct, Some(files)) => files,
-        _ => {
-            let delivery = Delivery::of(request.headers());
-            let reply = EdgeReply::nginx(permit, collection, delivery, now.wall);
-            let mut response = Response::new(Body::empty());
-            *response.headers_mut() = reply.into_headers();
-            return response;
-        }
+    let Some(files) = state.direct.get(collection.name().as_str()) else {
+        let delivery = Delivery::of(request.headers());
+        let reply = EdgeReply::nginx(permit, collection, delivery, now.wall);
+        let mut response = Response::new(Body::empty());
+        *response.headers_mut() = reply.into_headers();
+        return response;
     };
     let reply = EdgeReply::direct(permit, collection, now.wall);
     let path = permit.token().claims().path;

@@ -116,6 +116,12 @@ impl ProblemKind {
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: ProblemKind,
+    more: Box<More>,
+}
+
+/// What only some problems have: apart, so that a [`Problem`] is small to return.
+#[derive(Clone, Debug, Default)]
+struct More {
     detail: Option<String>,
     extensions: Map<String, Value>,
     allow: Option<HeaderValue>,
@@ -124,27 +130,27 @@ pub struct Problem {
 impl Problem {
     /// A problem about which its title says everything.
     pub fn new(kind: ProblemKind) -> Self {
-        Self { kind, detail: None, extensions: Map::new(), allow: None }
+        Self { kind, more: Box::default() }
     }
 
     /// Adds what the caller can do about it.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.more.detail = Some(detail.into());
         self
     }
 
     /// Adds a member of its own.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.extensions.insert(name.to_owned(), value.into());
+        self.more.extensions.insert(name.to_owned(), value.into());
         self
     }
 
     /// Names the methods that would be allowed.
     #[must_use]
     pub fn allow(mut self, methods: &'static str) -> Self {
-        self.allow = Some(HeaderValue::from_static(methods));
+        self.more.allow = Some(HeaderValue::from_static(methods));
         self
     }
 
@@ -160,10 +166,10 @@ impl Problem {
         object.insert("type".into(), json!(format!("{TYPE_PREFIX}{name}")));
         object.insert("title".into(), json!(title));
         object.insert("status".into(), json!(status.as_u16()));
-        if let Some(detail) = &self.detail {
+        if let Some(detail) = &self.more.detail {
             object.insert("detail".into(), json!(detail));
         }
-        object.extend(self.extensions.clone());
+        object.extend(self.more.extensions.clone());
         Value::Object(object)
     }
 
@@ -195,7 +201,7 @@ impl Problem {
             }
             _ => {}
         }
-        if let Some(allow) = self.allow {
+        if let Some(allow) = self.more.allow {
             headers.insert(ALLOW, allow);
         }
         response

@@ -35,8 +35,8 @@ pub struct RevokeRequest {
     key: Option<Key>,
     everything: Option<bool>,
     collection: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    issued_before: Option<Option<Rfc3339>>,
+    #[serde(default)]
+    issued_before: IssuedBeforeField,
     expires_at: Option<Rfc3339>,
     reason: Option<String>,
 }
@@ -49,9 +49,19 @@ enum Key {
     Text(String),
 }
 
-/// Tells `null` from nothing at all.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Rfc3339>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// `issued_before`, where `null` is not the same as nothing at all.
+#[derive(Debug, Default)]
+enum IssuedBeforeField {
+    #[default]
+    Missing,
+    Null,
+    Time(Rfc3339),
+}
+
+impl<'de> Deserialize<'de> for IssuedBeforeField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Time))
+    }
 }
 
 /// A revocation, as it is answered.
@@ -159,12 +169,12 @@ fn propose(state: &AppState, request: RevokeRequest, created_by: &str, now: Unix
     };
     let is_one_link = matches!(target, Target::Link(_));
     let issued_before = match (request.issued_before, kind) {
-        (Some(Some(_)), _) if is_one_link => {
+        (IssuedBeforeField::Time(_), _) if is_one_link => {
             return Err(invalid("issued_before", "does not go with `link` or `id`: a single link is revoked as it is"));
         }
-        (Some(Some(time)), _) => IssuedBefore::Time(time.0),
-        (None, Kind::Subject | Kind::Client | Kind::Everything) => IssuedBefore::Now,
-        (Some(None) | None, _) => IssuedBefore::Always,
+        (IssuedBeforeField::Time(time), _) => IssuedBefore::Time(time.0),
+        (IssuedBeforeField::Missing, Kind::Subject | Kind::Client | Kind::Everything) => IssuedBefore::Now,
+        (IssuedBeforeField::Null | IssuedBeforeField::Missing, _) => IssuedBefore::Always,
     };
     if request.expires_at.is_some_and(|end| end.0 <= now) {
         return Err(invalid("expires_at", "must lie in the future"));

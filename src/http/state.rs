@@ -37,6 +37,9 @@ impl AppState {
     }
 
     /// Whether this process judges at all right now: ready, or told to go on with what it knows.
+    ///
+    /// # Errors
+    /// Why it does not.
     pub fn judges(&self) -> Result<(), String> {
         if self.staleness.on_stale == OnStale::Serve && self.staleness_now().is_some() {
             return Ok(());
@@ -44,7 +47,10 @@ impl AppState {
         self.readiness()
     }
 
-    /// Whether this process knows what is revoked right now; if not, why.
+    /// Whether this process knows what is revoked right now.
+    ///
+    /// # Errors
+    /// Why it does not know.
     pub fn readiness(&self) -> Result<(), String> {
         let why = || (self.store_trouble)().unwrap_or_else(|| "no sign of life from the store".into());
         match self.staleness_now() {
