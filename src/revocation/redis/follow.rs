@@ -101,9 +101,12 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     }
     inner.applied.send_replace(Some(position.clone()));
     note_trouble(inner, None);
+    let mut block = None;
     loop {
         let asked = inner.clock.now();
-        let read = read_stream(inner, &mut connection, &mut position, &inner.index, Some(BLOCK)).await?;
+        let read = read_stream(inner, &mut connection, &mut position, &inner.index, block).await?;
+        // The first read only proves that nothing is missing; from then on each waits for something new.
+        block = Some(BLOCK);
         if read == 0 {
             let asked = inner.clock.now();
             let header = snapshot::header(&mut connection, &inner.keys).await?;

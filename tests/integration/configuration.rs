@@ -1,0 +1,1 @@
+//! The configuration: every error at once, with its place.

@@ -1,0 +1,1 @@
+//! The documents: every command in them is run.

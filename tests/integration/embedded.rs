@@ -1,0 +1,1 @@
+//! The embedded store: what it has answered it still knows, whatever happens.

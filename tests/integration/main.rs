@@ -1,0 +1,16 @@
+//! Linkgate as its users meet it: the real binary, real nginx, real Redis, real files.
+//!
+//! Every test starts what it needs on sockets and ports of its own and leaves nothing running. A server that is
+//! missing on the machine fails the test; `tests/run` installs it.
+
+mod support;
+
+mod api;
+mod cli;
+mod configuration;
+mod deploy;
+mod direct;
+mod documents;
+mod embedded;
+mod nginx;
+mod redis;

@@ -1,0 +1,1 @@
+//! Revocations in Redis: shared by every verifier, and safe when Redis is not.

@@ -1,0 +1,249 @@
+//! A Linkgate of one's own: configuration, keys, clients, a process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::http::{Place, Response, request};
+use super::{Process, binary, eventually, folder};
+
+/// How a Linkgate is to be.
+pub struct Builder {
+    folder: TempDir,
+    edge: &'static str,
+    settings: String,
+    sections: String,
+    environment: Vec<(String, String)>,
+}
+
+/// A Linkgate that runs, or has run.
+pub struct Linkgate {
+    pub folder: TempDir,
+    pub process: Process,
+    pub admin_key: String,
+    pub mint_key: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// Sends files itself and keeps revocations itself, unless told otherwise.
+    pub fn new() -> Self {
+        Self {
+            folder: folder(),
+            edge: "direct",
+            settings: String::new(),
+            sections: String::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    pub fn edge(mut self, edge: &'static str) -> Self {
+        self.edge = edge;
+        self
+    }
+
+    pub fn redis(self, url: &str) -> Self {
+        self.section(&format!("[store]\nurl = \"{url}\"\n"))
+    }
+
+    /// Lines for the collection `image`.
+    pub fn setting(mut self, line: &str) -> Self {
+        self.settings += &format!("{line}\n");
+        self
+    }
+
+    /// Whole sections.
+    pub fn section(mut self, text: &str) -> Self {
+        self.sections += &format!("\n{text}\n");
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Another instance with the same keys, clients and store: only the Redis makes sense for it.
+    pub fn beside(self, other: &Linkgate) -> Self {
+        std::fs::create_dir(self.folder.path().join("data")).unwrap();
+        std::fs::copy(other.data_dir().join("keys.toml"), self.folder.path().join("data/keys.toml")).unwrap();
+        self
+    }
+
+    /// Writes everything down without starting it.
+    pub fn prepare(self) -> Linkgate {
+        let folder = self.folder.path();
+        let (media, data, socket) = (folder.join("media"), folder.join("data"), folder.join("all.sock"));
+        std::fs::create_dir_all(&media).unwrap();
+        let Self { edge, settings, sections, .. } = &self;
+        let configuration = format!(
+            "public_url = \"http://links.test\"\ndata_dir = {data:?}\n\n\
+             [listen]\ndownload = \"unix:{socket}\"\napi = \"unix:{socket}\"\nops = \"unix:{socket}\"\n\
+             trusted_proxies = [\"unix\"]\n\n\
+             [collections.image]\nroot = {media:?}\nedge = \"{edge}\"\n{settings}\n{sections}",
+            socket = socket.display(),
+        );
+        std::fs::write(folder.join("linkgate.toml"), configuration).unwrap();
+        let mut linkgate = Linkgate {
+            process: Process::start(Command::new("true").stdin(Stdio::null())),
+            folder: self.folder,
+            admin_key: String::new(),
+            mint_key: String::new(),
+            environment: self.environment,
+        };
+        if !data.join("keys.toml").exists() {
+            linkgate.succeed(&["keys", "new"]);
+        }
+        linkgate.admin_key = linkgate.new_client("admin-test", &["admin"]);
+        linkgate.mint_key = linkgate.new_client("app-test", &["mint"]);
+        linkgate
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(self) -> Linkgate {
+        let mut linkgate = self.prepare();
+        linkgate.launch();
+        linkgate.until_ready();
+        linkgate
+    }
+}
+
+impl Linkgate {
+    /// The command, with this one's configuration.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--config").arg(self.folder.path().join("linkgate.toml"));
+        command.env_clear().envs(self.environment.iter().cloned()).current_dir(self.folder.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that must work; answers its stdout.
+    pub fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Adds a client with a name of its own; answers its key.
+    pub fn new_client(&self, name: &str, roles: &[&str]) -> String {
+        let unique =
+            format!("{name}-{}", std::process::id() as u64 + self.folder.path().to_string_lossy().len() as u64);
+        let name = format!("{unique}-{}", self.folder.path().file_name().unwrap().to_string_lossy());
+        let mut arguments = vec!["clients", "add", &name, "--allow", "**", "--json"];
+        for role in roles {
+            arguments.extend(["--role", role]);
+        }
+        let output = self.run(&arguments);
+        if !output.status.success() {
+            // A store that cannot be reached keeps no clients: such a test calls no API.
+            return String::new();
+        }
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["key"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts the process, its log in `log.txt`.
+    pub fn launch(&mut self) {
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log.txt")).unwrap();
+        self.process = Process::start(self.command(&["serve"]).stderr(log).stdout(Stdio::null()));
+        eventually("linkgate listens", || std::os::unix::net::UnixStream::connect(self.socket()).is_ok());
+    }
+
+    pub fn until_ready(&self) {
+        eventually("linkgate is ready", || {
+            let answer = self.get("/readyz");
+            answer.status == 200 || {
+                assert!(std::fs::metadata(self.socket()).is_ok(), "{}", self.log());
+                false
+            }
+        });
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("all.sock")
+    }
+
+    pub fn place(&self) -> Place {
+        Place::from(self.socket().as_path())
+    }
+
+    pub fn media(&self) -> PathBuf {
+        self.folder.path().join("media")
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log.txt")).unwrap_or_default()
+    }
+
+    /// Puts a file into the media folder.
+    pub fn file(&self, path: &str, contents: &[u8]) {
+        let path = self.media().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, contents).unwrap();
+    }
+
+    pub fn get(&self, path: &str) -> Response {
+        request(&self.place(), "GET", path, &[], b"")
+    }
+
+    /// Calls the API as the admin.
+    pub fn api(&self, method: &str, path: &str, body: &Value) -> Response {
+        self.api_with(&self.admin_key, method, path, body)
+    }
+
+    /// Calls the API with a key.
+    pub fn api_with(&self, key: &str, method: &str, path: &str, body: &Value) -> Response {
+        let authorization = format!("Bearer {key}");
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        request(&self.place(), method, path, &headers, body.as_bytes())
+    }
+
+    /// Mints a link; answers it whole.
+    pub fn mint(&self, wish: &Value) -> Value {
+        let answer = self.api_with(&self.mint_key, "POST", "/v1/links", wish);
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Mints a link to a path; answers the part of it behind the host.
+    pub fn link(&self, path: &str) -> String {
+        path_of(&self.mint(&json!({ "path": path })))
+    }
+
+    /// Revokes; answers the revocation.
+    pub fn revoke(&self, what: &Value) -> Value {
+        let answer = self.api("POST", "/v1/revocations", what);
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()
+    }
+
+    pub fn reinstate(&self, revocation: &Value) {
+        let id = revocation["id"].as_str().unwrap();
+        let answer = self.api("DELETE", &format!("/v1/revocations/{id}"), &Value::Null);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+}
+
+/// The part of a link behind the host.
+pub fn path_of(link: &Value) -> String {
+    link["url"].as_str().unwrap().strip_prefix("http://links.test").unwrap().to_owned()
+}
+
+/// Reads a file of the repository.
+pub fn repository_file(path: &str) -> String {
+    let path = super::repository().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()))
+}

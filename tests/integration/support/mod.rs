@@ -1,0 +1,76 @@
+//! Servers to test with, each ended when it is dropped.
+
+pub mod http;
+pub mod linkgate;
+pub mod nginx;
+pub mod redis;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+/// How long anything may take to come up or to happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A child process that does not outlive the test.
+pub struct Process(pub Child);
+
+impl Process {
+    /// Starts a program; a missing one fails the test with advice.
+    pub fn start(command: &mut Command) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started ({error}): run tests/run"));
+        Self(child)
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let id = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    }
+
+    /// Asks it to end and waits until it has.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        let _ = self.0.wait();
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until something is so, and fails loudly when it never is.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "this did not happen in {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_linkgate"))
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A short-named folder of one's own: Unix sockets allow about a hundred characters.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("lg").tempdir_in("/tmp").unwrap()
+}
