@@ -209,8 +209,7 @@ impl<'a> Reader<'a> {
         self.last = Some(encoded);
         match encoded {
             0x00..=0x17 | 0x20..=0x37 => self.decoder.i8().map_err(|_| ClaimsError::Encoding),
-            0x18..=0x1b | 0x38..=0x3b => Err(ClaimsError::Unknown),
-            _ => Err(ClaimsError::Encoding),
+            _ => Err(ClaimsError::Unknown),
         }
     }
 

@@ -43,7 +43,7 @@ impl<'a> Networks<'a> {
     pub fn encode(networks: &[IpNet]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for network in networks {
-            let network = network.trunc();
+            let network = canonical(*network);
             bytes.push(network.prefix_len());
             match network.addr() {
                 IpAddr::V4(address) => {
@@ -65,7 +65,7 @@ impl<'a> Networks<'a> {
         let mut count = 0;
         while !rest.is_empty() {
             let (network, tail) = split_network(rest)?;
-            if network.trunc() != network {
+            if canonical(network) != network {
                 return None;
             }
             count += 1;
@@ -80,6 +80,23 @@ impl fmt::Debug for Networks<'_> {
         f.debug_list().entries(self.iter()).finish()
     }
 }
+
+/// Without host bits; IPv4 in IPv6's clothes as IPv4, because that is how addresses are compared.
+fn canonical(network: IpNet) -> IpNet {
+    let network = network.trunc();
+    let mapped = match network.addr() {
+        IpAddr::V6(address) => address.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
+    };
+    let prefix = network.prefix_len().checked_sub(MAPPED_PREFIX);
+    match (mapped, prefix) {
+        (Some(address), Some(prefix)) => IpNet::new(address.into(), prefix).unwrap_or(network),
+        _ => network,
+    }
+}
+
+/// Bits in front of an IPv4 address that is mapped into IPv6 (RFC 4291 §2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
 
 fn split_network(bytes: &[u8]) -> Option<(IpNet, &[u8])> {
     let (&[prefix, length], rest) = bytes.split_first_chunk()?;
@@ -110,6 +127,9 @@ mod tests {
         assert!(networks.contains("::ffff:203.0.113.9".parse().unwrap()));
         assert!(networks.contains("2001:db8:0:ff::1".parse().unwrap()));
         assert!(!networks.contains("203.0.114.1".parse().unwrap()));
+        let mapped: Vec<IpNet> = vec!["::ffff:203.0.113.0/120".parse().unwrap()];
+        let bytes = Networks::encode(&mapped);
+        assert!(Networks::parse(&bytes).unwrap().contains("203.0.113.9".parse().unwrap()));
         assert_eq!(Networks::parse(&[33, 4, 1, 2, 3, 4]), None);
         assert_eq!(Networks::parse(&[24, 4, 1, 2, 3]), None);
         assert_eq!(Networks::parse(&[]), None);

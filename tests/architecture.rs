@@ -1,0 +1,128 @@
+//! The direction of dependencies, read off the source: what each part may name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each folder or file below `src/`, and the parts of the crate it may use.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("clock.rs", &[]),
+    ("files.rs", &[]),
+    ("telemetry.rs", &[]),
+    ("token/", &["clock"]),
+    ("entropy.rs", &["token"]),
+    ("collection.rs", &["token"]),
+    ("key_file.rs", &["clock", "entropy", "files", "token"]),
+    ("revocation/judge.rs", &["clock", "token", "revocation"]),
+    ("revocation/index.rs", &["clock", "token", "revocation"]),
+    ("revocation/target.rs", &["token"]),
+    ("revocation/freshness.rs", &["clock"]),
+    ("revocation/list.rs", &["clock", "token", "revocation"]),
+    ("revocation/mod.rs", &["clock", "token"]),
+    ("revocation/embedded/", &["clock", "revocation"]),
+    ("revocation/redis/", &["clients", "clock", "entropy", "files", "revocation"]),
+    ("clients/", &["entropy", "files", "revocation", "token"]),
+    ("edge/", &["clock", "collection", "revocation", "token"]),
+    ("mint.rs", &["clock", "collection", "entropy", "revocation", "token"]),
+    ("inspect.rs", &["clock", "collection", "mint", "revocation", "token"]),
+    ("http/", &["clients", "clock", "collection", "edge", "entropy", "inspect", "mint", "revocation", "token", "http"]),
+    ("config/", &["clients", "collection", "http", "key_file", "mint", "revocation", "telemetry", "token"]),
+    (
+        "app.rs",
+        &[
+            "clients", "clock", "collection", "config", "edge", "http", "key_file", "mint", "revocation", "token",
+        ],
+    ),
+    ("cli/", &["app", "clients", "clock", "collection", "config", "http", "key_file", "mint", "revocation", "telemetry", "token"]),
+];
+
+/// Words that only one part may use, and that part.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("redis::", &["revocation/redis/"]),
+    ("redb::", &["revocation/embedded/"]),
+    ("x-accel-redirect", &["edge/"]),
+    ("SystemTime::now", &["clock.rs"]),
+    ("Instant::now", &["clock.rs"]),
+    ("getrandom::", &["entropy.rs"]),
+    ("clap::", &["cli/"]),
+];
+
+/// What the pure core must do without.
+const IMPURE: &[&str] = &["tokio", "async ", "tracing", "std::fs", "std::env", "std::net::Tcp", "std::thread", "std::time::Instant", "getrandom"];
+const PURE: &[&str] = &["token/", "revocation/judge.rs", "revocation/target.rs"];
+
+fn sources() -> Vec<(String, String)> {
+    fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, found);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    collect(&root, &mut found);
+    found
+        .into_iter()
+        .map(|path| (path.strip_prefix(&root).unwrap().display().to_string(), without_tests(&fs::read_to_string(&path).unwrap())))
+        .collect()
+}
+
+/// The product's code: tests at a file's foot and comments do not count.
+fn without_tests(text: &str) -> String {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn parts_use_only_what_lies_below_them() {
+    for (file, text) in sources() {
+        if ["lib.rs", "main.rs"].contains(&file.as_str()) {
+            continue;
+        }
+        let (_, allowed) = MAY_USE
+            .iter()
+            .filter(|(part, _)| file.starts_with(part))
+            .max_by_key(|(part, _)| part.len())
+            .unwrap_or_else(|| panic!("src/{file} belongs to no part: name it in tests/architecture.rs"));
+        let own = file.split(['/', '.']).next().unwrap();
+        for used in text.split("crate::").skip(1) {
+            let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            assert!(used == own || allowed.contains(&used), "src/{file} must not use crate::{used}");
+        }
+    }
+}
+
+#[test]
+fn some_things_are_done_in_one_place_only() {
+    for (file, text) in sources() {
+        for (word, places) in ONLY_IN {
+            // `crate::…::redis::` names the part, not the crate it hides.
+            let text = text.replace("revocation::redis::", "").replace("revocation::{redis::", "").replace("crate::revocation::redis", "");
+            let is_allowed = places.iter().any(|place| file.starts_with(place));
+            assert!(is_allowed || !text.contains(word), "src/{file} must leave `{word}` to {places:?}");
+        }
+    }
+}
+
+#[test]
+fn the_core_is_pure() {
+    for (file, text) in sources() {
+        if PURE.iter().any(|part| file.starts_with(part)) {
+            for word in IMPURE {
+                assert!(!text.contains(word), "src/{file} must do without `{word}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_can_be_read_in_one_go() {
+    for (file, _) in sources() {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(&file)).unwrap();
+        let lines = text.lines().count();
+        assert!(lines <= 520, "src/{file} has {lines} lines: is it still one idea?");
+    }
+}
