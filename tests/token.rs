@@ -161,8 +161,7 @@ fn own_token(id: [u8; 16]) -> String {
 }
 
 fn is_accepted(text: &str) -> bool {
-    UntrustedToken::parse(text)
-        .is_ok_and(|mut token| verify(&mut token, own_rules(), &own_keyring(), here()).is_ok())
+    UntrustedToken::parse(text).is_ok_and(|mut token| verify(&mut token, own_rules(), &own_keyring(), here()).is_ok())
 }
 
 #[test]

@@ -106,7 +106,8 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
-    let disk = SmallDisk::mount().expect("a small file system is needed: run as root, or in a container that may mount");
+    let disk =
+        SmallDisk::mount().expect("a small file system is needed: run as root, or in a container that may mount");
     let data = disk.0.path().join("data");
     let mut linkgate = Builder::new().environment("LINKGATE_DATA_DIR", &data.display().to_string()).start();
     linkgate.file("a.txt", b"x");
@@ -115,7 +116,9 @@ fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
 
     std::fs::write(disk.0.path().join("ballast"), vec![0; 4 << 20]).expect_err("the disk is full now");
     let refused = (0..2000)
-        .map(|_| linkgate.api("POST", "/v1/revocations", &json!({ "subject": "x".repeat(100), "reason": "r".repeat(500) })))
+        .map(|_| {
+            linkgate.api("POST", "/v1/revocations", &json!({ "subject": "x".repeat(100), "reason": "r".repeat(500) }))
+        })
         .find(|answer| answer.status != 201)
         .expect("a full disk must be noticed");
     assert_eq!(refused.status, 507, "{}", refused.text());

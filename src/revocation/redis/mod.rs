@@ -13,13 +13,14 @@ mod records;
 mod scripts;
 mod snapshot;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use self::connection::Link;
@@ -27,6 +28,7 @@ use self::follow::Position;
 use self::keys::Keys;
 use self::memory::EpochMemory;
 use super::{Index, ListQuery, Page, Recorded, Revocation, RevocationId, RevocationStore, StoreError};
+use crate::clients::ClientRecord;
 use crate::clock::Clock;
 
 pub use self::connection::check_url;
@@ -51,6 +53,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     max_ttl: Duration,
     memory: EpochMemory,
+    /// The clients that were there when they were last looked at.
+    clients_seen: Mutex<BTreeMap<String, ClientRecord>>,
     /// The last stream entry this process has applied.
     applied: watch::Sender<Option<Position>>,
     /// The stream did not lead on from the last entry that was applied.
@@ -83,6 +87,7 @@ impl RedisStore {
                 clock,
                 max_ttl,
                 memory,
+                clients_seen: Mutex::default(),
                 applied: watch::Sender::new(None),
                 has_gap: AtomicBool::new(false),
                 trouble: RwLock::new(Some(StoreError::Unreachable("not connected yet".into()))),
