@@ -390,7 +390,10 @@ pub fn install_crypto() {
 /// # Errors
 /// When the operating system gives no threads.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    // The edge works on the same machine: half of it is enough, and fewer threads wake each other less.
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .build()
         .map_err(|error| anyhow!("the runtime cannot be started: {error}"))

@@ -96,6 +96,11 @@ pub trait Clock: Send + Sync {
     /// Reads the clocks.
     fn now(&self) -> Moment;
 
+    /// Reads only the monotonic clock.
+    fn uptime(&self) -> Duration {
+        self.now().uptime
+    }
+
     /// How far the machine's wall clock stands behind what [`Clock::now`] answers.
     fn stepped_back(&self) -> Duration {
         Duration::ZERO
@@ -140,6 +145,10 @@ impl Clock for SystemClock {
             self.behind.store((furthest - ahead) as i64, Ordering::Relaxed);
         }
         Moment { wall: UnixMillis(ahead.max(furthest)).plus(uptime), uptime }
+    }
+
+    fn uptime(&self) -> Duration {
+        self.start.elapsed()
     }
 
     fn stepped_back(&self) -> Duration {

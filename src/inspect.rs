@@ -8,7 +8,7 @@ use crate::collection::Collection;
 use crate::mint::Signing;
 use crate::revocation::{Denied, RevocationView, StalenessPolicy, admit};
 use crate::token::{
-    Examined, Keyring, Malformed, Presentation, Refusal, TokenId, UntrustedToken, VerifiedToken, examine,
+    Examined, Keyring, Malformed, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, VerifiedToken, examine,
 };
 
 /// What there is to say about a link.
@@ -71,18 +71,19 @@ impl Signing {
     pub fn inspect(
         &self,
         link: &str,
-        revocations: &impl RevocationView,
+        revocations: &dyn RevocationView,
         staleness: StalenessPolicy,
         now: Moment,
     ) -> Inspection {
         let keyring = self.keyring.load();
         let mut unauthentic = Inspection::refused(403, "malformed", "this is not a link of ours".into());
         for (collection, token) in self.candidates(link) {
-            let mut token = match UntrustedToken::parse(token) {
+            let mut buffer = TokenBuffer::default();
+            let token = match UntrustedToken::parse(token, &mut buffer) {
                 Ok(token) => token,
                 Err(malformed) => return Inspection::malformed(malformed),
             };
-            match look(&mut token, collection, &keyring, now.wall) {
+            match look(token, collection, &keyring, now.wall) {
                 Ok(examined) => return judged(examined, revocations, staleness, now),
                 Err(refusal) => unauthentic = Inspection::refused(403, refusal.name(), refusal.to_string()),
             }
@@ -94,8 +95,9 @@ impl Signing {
     pub fn identify(&self, link: &str, now: UnixMillis) -> Option<Identified> {
         let keyring = self.keyring.load();
         self.candidates(link).find_map(|(collection, token)| {
-            let mut token = UntrustedToken::parse(token).ok()?;
-            let examined = look(&mut token, collection, &keyring, now).ok()?;
+            let mut buffer = TokenBuffer::default();
+            let token = UntrustedToken::parse(token, &mut buffer).ok()?;
+            let examined = look(token, collection, &keyring, now).ok()?;
             Some(Identified { id: examined.token.id(), expires_at: examined.token.claims().expires_at })
         })
     }
@@ -116,7 +118,7 @@ impl Signing {
 }
 
 fn look<'t>(
-    token: &'t mut UntrustedToken,
+    token: UntrustedToken<'t>,
     collection: &'t Collection,
     keyring: &Keyring,
     now: UnixMillis,
@@ -126,7 +128,7 @@ fn look<'t>(
 
 fn judged(
     examined: Examined<'_>,
-    revocations: &impl RevocationView,
+    revocations: &dyn RevocationView,
     staleness: StalenessPolicy,
     now: Moment,
 ) -> Inspection {

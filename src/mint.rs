@@ -95,7 +95,7 @@ impl Signing {
         request: &MintRequest,
         client: &str,
         policy: &MintPolicy,
-        revocations: &impl RevocationView,
+        revocations: &dyn RevocationView,
         now: UnixMillis,
     ) -> Result<Link, MintError> {
         let later = [

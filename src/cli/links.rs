@@ -84,7 +84,8 @@ impl Mint {
             let request: MintRequest = serde_json::from_value(body)?;
             let policy = MintPolicy { allow: vec![PathPattern::parse("**")?], ..MintPolicy::default() };
             let now = SystemClock::new().now().wall;
-            serde_json::to_value(signing.mint(&request, &self.client, &policy, &Index::default(), now)?)?
+            let link = Index::default().look(|nothing| signing.mint(&request, &self.client, &policy, nothing, now))?;
+            serde_json::to_value(link)?
         };
         common.output().print(&link, |link| link["url"].as_str().unwrap_or_default().to_owned())?;
         Ok(())

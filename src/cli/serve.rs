@@ -110,7 +110,8 @@ fn first_link(app: &App) -> anyhow::Result<Option<String>> {
     let request = MintRequest { path, ..MintRequest::default() };
     let policy = MintPolicy { allow: vec![PathPattern::parse("**")?], ..MintPolicy::default() };
     // Nothing that was revoked before stands in the way of a fresh example.
-    let link = state.signing.mint(&request, "operator", &policy, &Index::default(), state.clock.now().wall)?;
+    let now = state.clock.now().wall;
+    let link = Index::default().look(|nothing| state.signing.mint(&request, "operator", &policy, nothing, now))?;
     Ok(Some(link.url))
 }
 

@@ -30,8 +30,10 @@ pub type FileBody = UnsyncBoxBody<Bytes, io::Error>;
 /// The files below one root.
 #[derive(Clone)]
 pub struct DirectFiles {
-    service: ServeDir<tower_http::services::fs::DefaultServeDirFallback, Confined>,
+    service: Service,
 }
+
+type Service = ServeDir<tower_http::services::fs::DefaultServeDirFallback, Confined>;
 
 impl DirectFiles {
     /// Serves below a folder.
@@ -44,18 +46,28 @@ impl DirectFiles {
         Self { service }
     }
 
-    /// Sends a file, or a part of it, or word that it has not changed.
+    /// One of the files, whether it is there or not.
+    pub fn file(&self, path: MediaPath<'_>) -> DirectFile {
+        let mut text = BytesMut::from("/");
+        push_path(&mut text, path.as_str());
+        DirectFile { service: self.service.clone(), path: text.freeze() }
+    }
+}
+
+/// A file that may be sent.
+pub struct DirectFile {
+    service: Service,
+    /// Percent-encoded, with a slash in front.
+    path: Bytes,
+}
+
+impl DirectFile {
+    /// Sends the file, or a part of it, or word that it has not changed.
     ///
     /// # Errors
     /// The file is missing, or is not one: there is nothing to say about it then.
-    pub async fn send(
-        &self,
-        path: MediaPath<'_>,
-        method: &Method,
-        request: &HeaderMap,
-        reply: EdgeReply,
-    ) -> io::Result<Response<FileBody>> {
-        let uri = uri(path)?;
+    pub async fn send(&self, method: &Method, request: &HeaderMap, reply: EdgeReply) -> io::Result<Response<FileBody>> {
+        let uri = Uri::from_maybe_shared(self.path.clone()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut headers = request.clone();
         if headers.get(RANGE).is_some_and(|range| !range.as_bytes().starts_with(b"bytes=")) {
             headers.remove(RANGE);
@@ -93,12 +105,6 @@ impl DirectFiles {
         let response = self.service.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         Ok(response.map(BodyExt::boxed_unsync))
     }
-}
-
-fn uri(path: MediaPath<'_>) -> io::Result<Uri> {
-    let mut text = BytesMut::from("/");
-    push_path(&mut text, path.as_str());
-    Uri::from_maybe_shared(text.freeze()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
 /// Opens files below a root without following a single symbolic link.

@@ -21,7 +21,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use self::direct::{DirectFiles, FileBody};
+pub use self::direct::{DirectFile, DirectFiles, FileBody};
 use self::disposition::content_disposition;
 use self::encode::push_path;
 use crate::clock::UnixMillis;

@@ -1,5 +1,7 @@
 //! `GET`, `HEAD /download/{collection}/{token}`: judge, and hand over to the edge. Waits on nobody.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
@@ -12,9 +14,11 @@ use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 use crate::clock::Moment;
 use crate::collection::Collection;
-use crate::edge::{Delivery, EdgeReply, TOKEN_ID};
+use crate::edge::{Delivery, DirectFile, EdgeReply, TOKEN_ID};
 use crate::revocation::{Permit, admit};
-use crate::token::{KeyId, MAX_TOKEN_CHARS, Malformed, Presentation, TokenId, UntrustedToken, verify};
+use crate::token::{
+    KeyId, Keyring, MAX_TOKEN_CHARS, Malformed, Presentation, TokenBuffer, TokenId, UntrustedToken, verify,
+};
 
 /// What every download's path starts with.
 pub const PREFIX: &str = "/download/";
@@ -34,79 +38,84 @@ impl Rejection {
 
 /// Answers a download.
 pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Response<Body> {
-    let started = state.clock.now();
+    let headers = request.headers();
+    let delivered = match decide(state, peer, request) {
+        Ok(Decision::Edge(reply)) => {
+            let mut response = Response::new(Body::empty());
+            *response.headers_mut() = reply.into_headers();
+            return response;
+        }
+        Ok(Decision::Direct(file, reply)) => file.send(request.method(), headers, reply).await.map_err(|_| {
+            state.metrics.count_download(Verdict::FileNotFound, Duration::ZERO);
+            Rejection::new(ProblemKind::FileNotFound, Verdict::FileNotFound)
+        }),
+        Err(rejection) => Err(rejection),
+    };
+    match delivered {
+        Ok(response) => response.map(|body| Body::new(body.map_err(axum::Error::new))),
+        Err(rejection) => reject(&rejection, headers),
+    }
+}
+
+/// What a permitted download is answered with.
+enum Decision {
+    /// An edge sends the file.
+    Edge(EdgeReply),
+    /// We do.
+    Direct(DirectFile, EdgeReply),
+}
+
+/// Judges, counts, and finds out who sends the file. Not async, so that no answer carries the token's room along.
+fn decide(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Result<Decision, Rejection> {
     let method = request.method();
     if method != Method::GET && method != Method::HEAD {
-        let problem = Problem::new(ProblemKind::MethodNotAllowed).allow("GET, HEAD");
-        state.metrics.count_download(Verdict::BadRequest, std::time::Duration::ZERO);
-        return problem.into_response_for(request.headers());
+        state.metrics.count_download(Verdict::BadRequest, Duration::ZERO);
+        return Err(Rejection::new(ProblemKind::MethodNotAllowed, Verdict::BadRequest));
     }
-    let mut room = None;
-    let judged = judge(state, peer, request.uri().path(), request.headers(), started, &mut room);
-    let took = state.clock.now().uptime.saturating_sub(started.uptime);
-    match judged {
-        Ok((permit, collection)) => {
-            state.metrics.count_download(Verdict::Permitted, took);
-            deliver(state, &permit, collection, request, started).await
+    let now = state.clock.now();
+    let keyring = state.signing.keyring.load();
+    let mut buffer = TokenBuffer::default();
+    let judged = judge(state, &keyring, peer, request.uri().path(), request.headers(), now, &mut buffer);
+    let verdict = judged.as_ref().map_or_else(|rejection| rejection.verdict, |_| Verdict::Permitted);
+    state.metrics.count_download(verdict, state.clock.uptime().saturating_sub(now.uptime));
+    let (permit, collection) = judged?;
+    match state.direct.get(collection.name().as_str()) {
+        None => {
+            let delivery = Delivery::of(request.headers());
+            Ok(Decision::Edge(EdgeReply::nginx(&permit, collection, delivery, now.wall)))
         }
-        Err(rejection) => {
-            state.metrics.count_download(rejection.verdict, took);
-            reject(&rejection, request.headers())
-        }
-    }
-}
-
-async fn deliver(
-    state: &AppState,
-    permit: &Permit<'_>,
-    collection: &Collection,
-    request: &Request<Incoming>,
-    now: Moment,
-) -> Response<Body> {
-    let Some(files) = state.direct.get(collection.name().as_str()) else {
-        let delivery = Delivery::of(request.headers());
-        let reply = EdgeReply::nginx(permit, collection, delivery, now.wall);
-        let mut response = Response::new(Body::empty());
-        *response.headers_mut() = reply.into_headers();
-        return response;
-    };
-    let reply = EdgeReply::direct(permit, collection, now.wall);
-    let path = permit.token().claims().path;
-    match files.send(path, request.method(), request.headers(), reply).await {
-        Ok(response) => response.map(|body| Body::new(body.map_err(axum::Error::new))),
-        Err(_) => {
-            let rejection = Rejection::new(ProblemKind::FileNotFound, Verdict::FileNotFound);
-            state.metrics.count_download(Verdict::FileNotFound, std::time::Duration::ZERO);
-            reject(&rejection, request.headers())
+        Some(files) => {
+            let file = files.file(permit.token().claims().path);
+            Ok(Decision::Direct(file, EdgeReply::direct(&permit, collection, now.wall)))
         }
     }
 }
 
-/// Judges the link a path names. `room` is where the token lives while the permit borrows from it.
+/// Judges the link a path names; the permit borrows from the keyring's and the buffer's owner.
 pub fn judge<'t>(
     state: &'t AppState,
+    keyring: &Keyring,
     peer: Peer,
     path: &str,
     headers: &HeaderMap,
     now: Moment,
-    room: &'t mut Option<(UntrustedToken, std::sync::Arc<crate::token::Keyring>)>,
+    buffer: &'t mut TokenBuffer,
 ) -> Result<(Permit<'t>, &'t Collection), Rejection> {
     let invalid = || Rejection::new(ProblemKind::InvalidLink, Verdict::Malformed);
     let (collection, token) = split(path).ok_or_else(invalid)?;
     let collection = state.signing.collections.get(collection).ok_or_else(invalid)?;
-    let token = UntrustedToken::parse(token).map_err(|error| match error {
+    let token = UntrustedToken::parse(token, buffer).map_err(|error| match error {
         Malformed::TooLong => Rejection::new(ProblemKind::UriTooLong, Verdict::Malformed),
         _ => invalid(),
     })?;
     let named = (token.key_id(), token.token_id());
-    let (token, keyring) = room.insert((token, state.signing.keyring.load_full()));
     let presentation = Presentation { now: now.wall, client_address: state.listen.client_address(peer, headers) };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {
         problem: Problem::from(refusal).kind(),
         verdict: refusal.into(),
         token: Some(named),
     })?;
-    let permit = admit(&*state.index, state.staleness, verified, now).map_err(|denied| Rejection {
+    let permit = state.index.look(|view| admit(view, state.staleness, verified, now)).map_err(|denied| Rejection {
         problem: Problem::from(denied).kind(),
         verdict: denied.into(),
         token: Some(named),
@@ -126,7 +135,11 @@ fn reject(rejection: &Rejection, headers: &HeaderMap) -> Response<Body> {
         Some((key, id)) => info!(verdict, %key, token = %id, "download refused"),
         None => info!(verdict, "download refused"),
     }
-    let mut response = Problem::new(rejection.problem).into_response_for(headers);
+    let mut problem = Problem::new(rejection.problem);
+    if rejection.problem == ProblemKind::MethodNotAllowed {
+        problem = problem.allow("GET, HEAD");
+    }
+    let mut response = problem.into_response_for(headers);
     let is_authentic = matches!(rejection.problem, ProblemKind::Expired | ProblemKind::Revoked);
     if let (true, Some((_, id))) = (is_authentic, rejection.token)
         && let Ok(id) = http::HeaderValue::from_str(id.text().as_str())

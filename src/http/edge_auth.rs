@@ -18,6 +18,7 @@ use super::metrics::Verdict;
 use super::problem::ProblemKind;
 use super::state::AppState;
 use crate::edge::EdgeReply;
+use crate::token::TokenBuffer;
 
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
@@ -33,9 +34,11 @@ pub async fn judge(
     let Some(path) = original_path(&headers) else {
         return refuse(StatusCode::UNAUTHORIZED, "missing");
     };
-    let mut room = None;
-    let judged = canonical(path).and_then(|path| download::judge(&state, peer, path, &headers, now, &mut room));
-    let took = state.clock.now().uptime.saturating_sub(now.uptime);
+    let keyring = state.signing.keyring.load();
+    let mut buffer = TokenBuffer::default();
+    let judged =
+        canonical(path).and_then(|path| download::judge(&state, &keyring, peer, path, &headers, now, &mut buffer));
+    let took = state.clock.uptime().saturating_sub(now.uptime);
     let allowed = judged.and_then(|(permit, collection)| {
         EdgeReply::allow(&permit, collection, now.wall).ok_or(Rejection {
             problem: ProblemKind::InvalidLink,

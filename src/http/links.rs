@@ -87,7 +87,11 @@ pub async fn inspect(
     Json(request): Json<InspectRequest>,
 ) -> Result<axum::Json<Inspection>, Problem> {
     caller.require(Role::Inspect)?;
-    Ok(axum::Json(state.signing.inspect(&request.link, &*state.index, state.staleness, state.clock.now())))
+    Ok(axum::Json(
+        state
+            .index
+            .look(|revocations| state.signing.inspect(&request.link, revocations, state.staleness, state.clock.now())),
+    ))
 }
 
 /// Without knowing what is revoked, nothing is minted that may be.
@@ -97,7 +101,7 @@ fn ready(state: &AppState) -> Result<(), Problem> {
 
 fn mint_one(state: &AppState, client: &Client, request: &MintRequest) -> Result<Link, Problem> {
     let now = state.clock.now().wall;
-    Ok(state.signing.mint(request, &client.name, &client.policy, &*state.index, now)?)
+    Ok(state.index.look(|revocations| state.signing.mint(request, &client.name, &client.policy, revocations, now))?)
 }
 
 impl From<MintError> for Problem {

@@ -3,12 +3,11 @@
 //! Links lie in shards, each behind a lock of its own, so that a writer never holds up a verdict for long.
 //! Expiry is no business of a lookup: an entry that is there bites; pruning only frees memory.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::freshness::Freshness;
 use super::judge::RevocationView;
@@ -48,6 +47,12 @@ pub struct Index {
 }
 
 impl Index {
+    /// Lets a judgement look at what is revoked.
+    pub fn look<R>(&self, judge: impl FnOnce(&dyn RevocationView) -> R) -> R {
+        let tables = self.tables.load();
+        judge(&Look { tables: &tables, cut_offs: tables.cut_offs.read(), freshness: &self.freshness })
+    }
+
     /// Takes a step.
     pub fn apply(&self, change: Change<'_>) {
         self.tables.load().apply(change);
@@ -71,7 +76,7 @@ impl Index {
                 visit(Change::Link { id: *id, until: until_millis(*until) });
             }
         }
-        for (member, score) in tables.cut_offs.read().iter() {
+        for (member, score) in &tables.cut_offs.read().scores {
             if let Ok(member) = std::str::from_utf8(member) {
                 visit(Change::CutOff { member, score: *score });
             }
@@ -83,7 +88,7 @@ impl Index {
         let tables = self.tables.load();
         IndexCounts {
             links: tables.links.iter().map(|shard| shard.read().len()).sum(),
-            cut_offs: tables.cut_offs.read().len(),
+            cut_offs: tables.cut_offs.read().scores.len(),
         }
     }
 
@@ -94,25 +99,28 @@ impl Index {
         for shard in &tables.links {
             shard.write().retain(|_, until| until_millis(*until) >= past);
         }
-        let mut cut_offs = tables.cut_offs.write();
-        cut_offs.retain(|_, score| *score >= STANDING || UnixMillis(*score).plus(max_ttl) >= past);
-        tables.recount(&cut_offs);
+        tables.cut_offs.write().retain(|score| score >= STANDING || UnixMillis(score).plus(max_ttl) >= past);
     }
 }
 
-impl RevocationView for Index {
+/// One look at the index, for one judgement: tables and cut-offs are fetched once.
+struct Look<'i> {
+    tables: &'i Tables,
+    cut_offs: RwLockReadGuard<'i, CutOffs>,
+    freshness: &'i Freshness,
+}
+
+impl RevocationView for Look<'_> {
     fn has_link(&self, id: TokenId) -> bool {
-        let tables = self.tables.load();
-        tables.shard(id).read().contains_key(&id)
+        self.tables.shard(id).read().contains_key(&id)
     }
 
     fn cut_off(&self, member: &[u8]) -> Option<u64> {
-        self.tables.load().cut_offs.read().get(member).copied()
+        self.cut_offs.scores.get(member).copied()
     }
 
     fn may_have(&self, tag: u8) -> bool {
-        let tables = self.tables.load();
-        TAGS.iter().position(|known| *known == tag).is_some_and(|at| tables.counts[at].load(Ordering::Acquire) > 0)
+        TAGS.iter().position(|known| *known == tag).is_some_and(|at| self.cut_offs.counts[at] > 0)
     }
 
     fn age(&self, now: Moment) -> Option<Duration> {
@@ -123,18 +131,19 @@ impl RevocationView for Index {
 struct Tables {
     /// Token id → needed until, in seconds: 20 bytes an entry.
     links: [RwLock<HashMap<TokenId, u32>>; SHARDS],
-    cut_offs: RwLock<HashMap<Box<[u8]>, u64>>,
-    /// How many cut-offs each tag has.
-    counts: [AtomicUsize; TAGS.len()],
+    cut_offs: RwLock<CutOffs>,
+}
+
+#[derive(Default)]
+struct CutOffs {
+    scores: HashMap<Box<[u8]>, u64>,
+    /// How many there are with each tag, so that whole families of lookups can be skipped.
+    counts: [usize; TAGS.len()],
 }
 
 impl Default for Tables {
     fn default() -> Self {
-        Self {
-            links: std::array::from_fn(|_| RwLock::default()),
-            cut_offs: RwLock::default(),
-            counts: std::array::from_fn(|_| AtomicUsize::new(0)),
-        }
+        Self { links: std::array::from_fn(|_| RwLock::default()), cut_offs: RwLock::default() }
     }
 }
 
@@ -151,34 +160,44 @@ impl Tables {
             Change::LinkLifted { id } => {
                 self.shard(id).write().remove(&id);
             }
-            Change::CutOff { member, score } => {
-                let mut cut_offs = self.cut_offs.write();
-                if cut_offs.insert(member.as_bytes().into(), score).is_none() {
-                    self.count(member, 1);
-                }
-            }
-            Change::CutOffLifted { member } => {
-                let mut cut_offs = self.cut_offs.write();
-                if cut_offs.remove(member.as_bytes()).is_some() {
-                    self.count(member, -1);
-                }
-            }
+            Change::CutOff { member, score } => self.cut_offs.write().set(member, score),
+            Change::CutOffLifted { member } => self.cut_offs.write().lift(member),
+        }
+    }
+}
+
+impl CutOffs {
+    fn set(&mut self, member: &str, score: u64) {
+        if self.scores.insert(member.as_bytes().into(), score).is_none()
+            && let Some(count) = count_of(&mut self.counts, member.as_bytes())
+        {
+            *count += 1;
         }
     }
 
-    /// Called with the cut-offs locked, so that a counter never disagrees for long.
-    fn count(&self, member: &str, step: isize) {
-        if let Some(at) = TAGS.iter().position(|tag| member.as_bytes().first() == Some(tag)) {
-            self.counts[at].fetch_add(step as usize, Ordering::Release);
+    fn lift(&mut self, member: &str) {
+        if self.scores.remove(member.as_bytes()).is_some()
+            && let Some(count) = count_of(&mut self.counts, member.as_bytes())
+        {
+            *count -= 1;
         }
     }
 
-    fn recount(&self, cut_offs: &HashMap<Box<[u8]>, u64>) {
-        for (tag, counter) in TAGS.iter().zip(&self.counts) {
-            let count = cut_offs.keys().filter(|member| member.first() == Some(tag)).count();
-            counter.store(count, Ordering::Release);
-        }
+    fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
+        let Self { scores, counts } = self;
+        scores.retain(|member, score| {
+            let is_kept = keep(*score);
+            if !is_kept && let Some(count) = count_of(counts, member) {
+                *count -= 1;
+            }
+            is_kept
+        });
     }
+}
+
+fn count_of<'c>(counts: &'c mut [usize; TAGS.len()], member: &[u8]) -> Option<&'c mut usize> {
+    let at = TAGS.iter().position(|tag| member.first() == Some(tag))?;
+    Some(&mut counts[at])
 }
 
 /// Rounded up; times beyond the year 2106 stay there for good.
@@ -205,13 +224,13 @@ mod tests {
         index.apply(Change::CutOff { member: "*", score: STANDING });
 
         index.prune(end.plus(PRUNE_GRACE), hour);
-        assert!(index.has_link(id) && index.cut_off(b"s:u").is_some());
+        assert!(index.look(|view| view.has_link(id)) && index.look(|view| view.cut_off(b"s:u")).is_some());
         index.prune(end.plus(PRUNE_GRACE).plus(Duration::from_secs(1)), hour);
-        assert!(!index.has_link(id) && index.cut_off(b"s:u").is_some());
+        assert!(!index.look(|view| view.has_link(id)) && index.look(|view| view.cut_off(b"s:u")).is_some());
         index.prune(end.plus(PRUNE_GRACE).plus(hour * 2), hour);
-        assert_eq!(index.cut_off(b"s:u"), None);
-        assert!(!index.may_have(b's'));
-        assert_eq!(index.cut_off(b"*"), Some(STANDING));
+        assert_eq!(index.look(|view| view.cut_off(b"s:u")), None);
+        assert!(!index.look(|view| view.may_have(b's')));
+        assert_eq!(index.look(|view| view.cut_off(b"*")), Some(STANDING));
     }
 
     #[test]
@@ -224,6 +243,6 @@ mod tests {
         for _ in 0..2 {
             index.apply(Change::CutOffLifted { member: "s:u" });
         }
-        assert!(!index.may_have(b's'));
+        assert!(!index.look(|view| view.may_have(b's')));
     }
 }

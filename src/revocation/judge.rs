@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::target::Kind;
 use super::{STANDING, StalenessPolicy};
 use crate::clock::{Moment, UnixMillis};
-use crate::token::{KeyId, MAX_PATH_BYTES, TokenId, VerifiedToken};
+use crate::token::{KeyId, MAX_PATH_BYTES, Subject, TokenId, VerifiedToken};
 
 /// A read-only look at what is revoked.
 pub trait RevocationView {
@@ -69,7 +69,7 @@ impl Denied {
 /// # Errors
 /// The reason it is not admitted. A known revocation decides whatever the view's age.
 pub fn admit<'t>(
-    view: &impl RevocationView,
+    view: &dyn RevocationView,
     policy: StalenessPolicy,
     token: VerifiedToken<'t>,
     now: Moment,
@@ -108,7 +108,7 @@ impl<'t> Bearings<'t> {
         Self {
             key: token.key_id(),
             client: claims.client.as_str(),
-            subject: claims.subject.map(|subject| subject.as_str()),
+            subject: claims.subject.map(Subject::as_str),
             collection: token.collection().as_str(),
             path: claims.path.as_str(),
         }
@@ -116,7 +116,7 @@ impl<'t> Bearings<'t> {
 }
 
 /// The strictest cut-off that covers a link with these bearings, and its kind.
-pub fn covering(view: &impl RevocationView, bearings: Bearings<'_>) -> Option<(Kind, u64)> {
+pub fn covering(view: &dyn RevocationView, bearings: Bearings<'_>) -> Option<(Kind, u64)> {
     let mut strictest = None;
     let mut consider = |kind, cut_off: Option<u64>| {
         if let Some(cut_off) = cut_off
@@ -161,7 +161,7 @@ pub fn covering(view: &impl RevocationView, bearings: Bearings<'_>) -> Option<(K
 /// # Errors
 /// The kind of the revocation that covers the link whenever it is issued.
 pub fn issue_time(
-    view: &impl RevocationView,
+    view: &dyn RevocationView,
     bearings: Bearings<'_>,
     now: UnixMillis,
     leeway: Duration,
@@ -246,7 +246,7 @@ mod tests {
             ("p:image/users/7/", Kind::PathPrefix),
         ];
         for (member, kind) in cases {
-            assert_eq!(covering(&index(&[(member, 5)]), BEARINGS), Some((kind, 5)), "{member}");
+            assert_eq!(index(&[(member, 5)]).look(|view| covering(view, BEARINGS)), Some((kind, 5)), "{member}");
         }
     }
 
@@ -261,20 +261,20 @@ mod tests {
             ("p:image/users/77/", 5),
             ("p:image/user", 5),
         ];
-        assert_eq!(covering(&index(&neighbours), BEARINGS), None);
+        assert_eq!(index(&neighbours).look(|view| covering(view, BEARINGS)), None);
     }
 
     #[test]
     fn the_strictest_of_several_cut_offs_bites() {
-        let view = index(&[("s:user-7", 10), ("a:backend", 30), ("*", 20)]);
-        assert_eq!(covering(&view, BEARINGS), Some((Kind::Client, 30)));
+        let index = index(&[("s:user-7", 10), ("a:backend", 30), ("*", 20)]);
+        assert_eq!(index.look(|view| covering(view, BEARINGS)), Some((Kind::Client, 30)));
     }
 
     #[test]
     fn a_link_minted_after_a_cut_off_is_issued_just_past_it() {
         let leeway = Duration::from_secs(2);
         let now = UnixMillis(100_000);
-        let at = |score| issue_time(&index(&[("s:user-7", score)]), BEARINGS, now, leeway);
+        let at = |score| index(&[("s:user-7", score)]).look(|view| issue_time(view, BEARINGS, now, leeway));
         assert_eq!(at(99_999), Ok(now));
         assert_eq!(at(100_000), Ok(UnixMillis(100_001)));
         assert_eq!(at(102_000), Ok(UnixMillis(102_001)));

@@ -119,10 +119,7 @@ impl<'a> Claims<'a> {
     /// newer, tighter token must never be read as a looser one.
     pub fn decode(bytes: &'a [u8], dotfiles: Dotfiles) -> Result<Self, ClaimsError> {
         let mut reader = Reader { decoder: Decoder::new(bytes), last: None };
-        let count = match reader.decoder.map() {
-            Ok(Some(count)) => count,
-            _ => return Err(ClaimsError::Encoding),
-        };
+        let Ok(Some(count)) = reader.decoder.map() else { return Err(ClaimsError::Encoding) };
         let mut raw = Raw::default();
         for _ in 0..count {
             let name = reader.key()?;

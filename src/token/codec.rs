@@ -46,30 +46,37 @@ impl Malformed {
     }
 }
 
-/// Bytes that have the shape of a token. Who made them is not known yet.
-pub struct UntrustedToken {
-    bytes: [u8; MAX_TOKEN_BYTES],
-    len: usize,
+/// Room for the longest token, so that none is ever copied or allocated.
+pub struct TokenBuffer([u8; MAX_TOKEN_BYTES]);
+
+impl Default for TokenBuffer {
+    fn default() -> Self {
+        Self([0; MAX_TOKEN_BYTES])
+    }
 }
 
-impl UntrustedToken {
-    /// Decodes the text form into a buffer of fixed size.
+/// Bytes that have the shape of a token. Who made them is not known yet.
+pub struct UntrustedToken<'b> {
+    bytes: &'b mut [u8],
+}
+
+impl<'b> UntrustedToken<'b> {
+    /// Decodes the text form.
     ///
     /// # Errors
     /// [`Malformed`] for everything that cannot be a token; the text is not looked at beyond its shape.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
+    pub fn parse(text: &str, buffer: &'b mut TokenBuffer) -> Result<Self, Malformed> {
         if text.len() > MAX_TOKEN_CHARS {
             return Err(Malformed::TooLong);
         }
-        let mut bytes = [0; MAX_TOKEN_BYTES];
-        let len = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).map_err(|_| Malformed::NotBase64Url)?;
+        let len = URL_SAFE_NO_PAD.decode_slice(text, &mut buffer.0).map_err(|_| Malformed::NotBase64Url)?;
         if len < MIN_TOKEN_BYTES {
             return Err(Malformed::TooShort);
         }
-        if bytes[0] != VERSION {
+        if buffer.0[0] != VERSION {
             return Err(Malformed::UnknownVersion);
         }
-        Ok(Self { bytes, len })
+        Ok(Self { bytes: &mut buffer.0[..len] })
     }
 
     /// The key it claims to be signed with: not authenticated.
@@ -88,14 +95,13 @@ impl UntrustedToken {
 
     /// What the tag covers, and the tag.
     pub(super) fn signed_and_tag(&self) -> (&[u8], &[u8; TAG_BYTES]) {
-        match self.bytes[..self.len].split_last_chunk() {
-            Some(parts) => parts,
-            None => (&[], &[0; TAG_BYTES]),
-        }
+        self.bytes.split_last_chunk().unwrap_or((&[], &[0; TAG_BYTES]))
     }
 
-    pub(super) fn claims_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[CLAIMS_AT..self.len - TAG_BYTES]
+    /// The sealed claims, to be unsealed in place.
+    pub(super) fn into_claims(self) -> &'b mut [u8] {
+        let end = self.bytes.len() - TAG_BYTES;
+        &mut self.bytes[CLAIMS_AT..end]
     }
 }
 

@@ -24,7 +24,7 @@ mod policy;
 mod verify;
 
 pub use claims::{Claims, ClaimsError, MAX_DOWNLOADS};
-pub use codec::{MAX_TOKEN_CHARS, Malformed, UntrustedToken, seal};
+pub use codec::{MAX_TOKEN_CHARS, Malformed, TokenBuffer, UntrustedToken, seal};
 pub use id::{TokenId, TokenIdText};
 pub use keyring::{KeyEntry, KeyId, KeyState, Keyring, KeyringError, MIN_SECRET_BYTES, Secret};
 pub use names::{

@@ -120,7 +120,7 @@ pub(crate) struct Examined<'t> {
 /// # Errors
 /// The first check that fails. Before the signature holds, nothing but version and key id is looked at.
 pub fn verify<'t>(
-    token: &'t mut UntrustedToken,
+    token: UntrustedToken<'t>,
     rules: CollectionRules<'t>,
     keyring: &Keyring,
     presentation: Presentation,
@@ -131,7 +131,7 @@ pub fn verify<'t>(
 
 /// Like [`verify`], but an authentic token is handed back together with the refusal.
 pub(crate) fn examine<'t>(
-    token: &'t mut UntrustedToken,
+    token: UntrustedToken<'t>,
     rules: CollectionRules<'t>,
     keyring: &Keyring,
     presentation: Presentation,
@@ -143,7 +143,7 @@ pub(crate) fn examine<'t>(
     if !key.is_authentic(rules.name, signed, tag) {
         return Err(Refusal::BadSignature);
     }
-    let bytes = token.claims_mut();
+    let bytes = token.into_claims();
     key.apply_keystream(id, bytes);
     let claims = Claims::decode(bytes, rules.dotfiles)?;
     let verdict = judge(&claims, rules, presentation);

@@ -3,6 +3,13 @@
 //! Every test starts what it needs on sockets and ports of its own and leaves nothing running. A server that is
 //! missing on the machine fails the test; `tests/run` installs it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 mod api;

@@ -61,8 +61,7 @@ impl Link {
     pub fn address(&self) -> String {
         let info = self.client.get_connection_info();
         let address = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => format!("{host}:{port}"),
-            ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
             other => other.to_string(),
         };
         format!("{address}/{}", info.redis_settings().db())
@@ -127,9 +126,8 @@ pub fn store_error(error: RedisError) -> StoreError {
         _ => {}
     }
     match error.kind() {
-        ErrorKind::AuthenticationFailed => StoreError::Forbidden(text),
         ErrorKind::Server(ServerErrorKind::ReadOnly) => StoreError::ReadOnly,
-        ErrorKind::Server(ServerErrorKind::NoPerm) => StoreError::Forbidden(text),
+        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => StoreError::Forbidden(text),
         // A script's error carries the code of the command that failed inside it.
         _ if text.contains("WRONGTYPE") => {
             StoreError::Foreign("one of our keys has another type; is the key_prefix used by something else?".into())

@@ -32,6 +32,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 /// Entries written back in one script.
 const RESTORE_BATCH: usize = 100;
 
+/// Stream entries as Redis answers them: ids, and fields with their values in turn.
+type Entries = Vec<(String, Vec<String>)>;
+
 /// How far this process has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -153,7 +156,6 @@ async fn history(
         return Ok(History::Continuous);
     }
     let stream = inner.keys.stream();
-    type Entries = Vec<(String, Vec<String>)>;
     let (own, oldest): (Entries, Entries) = redis::pipe()
         .cmd("XRANGE")
         .arg(stream)
@@ -234,7 +236,6 @@ pub async fn read_stream(
         command.arg("BLOCK").arg(block.as_millis() as u64);
     }
     command.arg("STREAMS").arg(inner.keys.stream()).arg(position.last.to_string());
-    type Entries = Vec<(String, Vec<String>)>;
     let reply: Option<Vec<(String, Entries)>> = command.query_async(connection).await.map_err(store_error)?;
     let entries = reply.into_iter().flatten().next().map(|(_, entries)| entries).unwrap_or_default();
     for (id, words) in &entries {
@@ -333,7 +334,7 @@ impl Inner {
         self.index.for_each(|change| match change {
             Change::Link { id, until } => entries.push((Target::Link(id), until.0)),
             Change::CutOff { member, score } => {
-                entries.extend(Target::from_member(member).map(|target| (target, score)))
+                entries.extend(Target::from_member(member).map(|target| (target, score)));
             }
             Change::LinkLifted { .. } | Change::CutOffLifted { .. } => {}
         });
