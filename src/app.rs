@@ -293,7 +293,8 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self, mut reload: watch::Receiver<()>) {
-        let mut keys_seen = self.key_file_changed();
+        // Whatever was read at the start is read once more: the file may have changed since.
+        let mut keys_seen = None;
         let mut tick = tokio::time::interval(WATCH_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut can_reload = true;
@@ -335,7 +336,7 @@ impl Keeper {
     }
 
     fn reload_configuration(&mut self) {
-        match Config::load(self.config_file.as_deref(), std::env::vars(), &self.overrides) {
+        match Config::load(self.config_file.as_deref(), std::env::vars_os(), &self.overrides) {
             Ok(config) => {
                 self.configured = config.clients;
                 info!("took up clients and policies");

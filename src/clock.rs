@@ -22,13 +22,13 @@ impl UnixMillis {
     /// This time moved forward, saturating.
     #[must_use]
     pub const fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(span.as_millis() as u64))
+        Self(self.0.saturating_add(millis(span)))
     }
 
     /// This time moved back, saturating at the epoch.
     #[must_use]
     pub const fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(span.as_millis() as u64))
+        Self(self.0.saturating_sub(millis(span)))
     }
 
     /// How long after `earlier` this is; zero when it is not later.
@@ -42,6 +42,12 @@ impl UnixMillis {
         let millis = parsed.unix_timestamp_nanos() / 1_000_000;
         u64::try_from(millis).ok().map(Self)
     }
+}
+
+/// A span in milliseconds; one too long to be written so is the longest.
+const fn millis(span: Duration) -> u64 {
+    let millis = span.as_millis();
+    if millis > u64::MAX as u128 { u64::MAX } else { millis as u64 }
 }
 
 /// RFC 3339 in UTC; fractions of a second only when there are any.

@@ -104,6 +104,16 @@ impl Keys {
     /// # Errors
     /// When it is missing, readable by others, malformed, or its keys cannot be used together.
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
+        let keys = Self::read_to_change(path)?;
+        keys.keyring().map_err(|error| KeyFileError::Keyring(path.display().to_string(), error))?;
+        Ok(keys)
+    }
+
+    /// Like [`Keys::read`], but a set without an active key will do: it can be mended.
+    ///
+    /// # Errors
+    /// As for [`Keys::read`].
+    pub fn read_to_change(path: &Path) -> Result<Self, KeyFileError> {
         let io = |error: io::Error| match error.kind() {
             ErrorKind::NotFound => KeyFileError::Missing(path.to_owned()),
             _ => KeyFileError::Io(path.to_owned(), error),
@@ -121,7 +131,9 @@ impl Keys {
     /// # Errors
     /// As for [`Keys::read`].
     pub fn from_text(text: &KeyText) -> Result<Self, KeyFileError> {
-        Self::parse(VARIABLE, &text.0)
+        let keys = Self::parse(VARIABLE, &text.0)?;
+        keys.keyring().map_err(|error| KeyFileError::Keyring(VARIABLE.to_owned(), error))?;
+        Ok(keys)
     }
 
     fn parse(name: &str, text: &str) -> Result<Self, KeyFileError> {
@@ -140,8 +152,10 @@ impl Keys {
             keys.push(StoredKey { entry: KeyEntry { id: entry.id, state: entry.state, secret }, created_at });
         }
         let keys = Self(keys);
-        keys.keyring().map_err(|error| KeyFileError::Keyring(name.to_owned(), error))?;
-        Ok(keys)
+        match keys.keyring() {
+            Ok(_) | Err(KeyringError::Empty | KeyringError::NoActiveKey) => Ok(keys),
+            Err(error) => Err(KeyFileError::Keyring(name.to_owned(), error)),
+        }
     }
 
     /// Writes the file, mode 0600.

@@ -77,7 +77,7 @@ pub enum MintError {
     TwoExpiries,
     #[error("{0:?} in `client_networks` is not a network such as \"203.0.113.0/24\" or \"2001:db8::/56\"")]
     Network(String),
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(#[from] MintRefusal),
     #[error("a standing revocation of kind `{0}` covers such a link; reinstate it first")]
     Covered(Kind),
@@ -139,7 +139,12 @@ impl Signing {
             collection: collection.name().as_str(),
             path: claims.path.as_str(),
         };
-        claims.issued_at = issue_time(revocations, bearings, now, self.bounds.leeway).map_err(MintError::Covered)?;
+        let issued_at = issue_time(revocations, bearings, now, self.bounds.leeway).map_err(MintError::Covered)?;
+        if request.expires_at.is_none() {
+            // A life that was asked for begins when the link counts as issued.
+            claims.expires_at = claims.expires_at.plus(issued_at.since(now));
+        }
+        claims.issued_at = issued_at;
         let id = entropy::token_id();
         let token = seal(&keyring, collection.name(), id, &claims).map_err(|_| MintError::TooLong)?;
         Ok(Link {
@@ -151,7 +156,7 @@ impl Signing {
             subject: request.subject.clone(),
             issued_at: Rfc3339(claims.issued_at),
             expires_at: Rfc3339(claims.expires_at),
-            refresh_after: Rfc3339(refresh_after(now, claims.expires_at)),
+            refresh_after: Rfc3339(refresh_after(claims.issued_at, claims.expires_at)),
         })
     }
 

@@ -1,6 +1,7 @@
 //! The direction of dependencies, read off the source: what each part may name.
 
 #![allow(
+    clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,

@@ -1,6 +1,7 @@
 //! The token core against its specification: vectors made by another implementation, and properties.
 
 #![allow(
+    clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,

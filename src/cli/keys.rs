@@ -56,7 +56,11 @@ impl Keys {
 }
 
 fn list(common: &Common, config: &Config) -> Outcome {
-    let rows: Vec<Row> = app::read_keys(&config.key_source)?.0.iter().map(Row::from).collect();
+    let keys = match &config.key_source {
+        KeySource::File(path) => KeySet::read_to_change(path)?,
+        source @ KeySource::Text(_) => app::read_keys(source)?,
+    };
+    let rows: Vec<Row> = keys.0.iter().map(Row::from).collect();
     common.output().table("keys", &rows, &["ID", "STATE", "CREATED"], |row| {
         vec![row.id.to_string(), row.state.to_string(), row.created_at.0.to_string()]
     })?;
@@ -71,7 +75,7 @@ fn change(common: &Common, config: &Config, work: impl FnOnce(&mut KeySet) -> Re
     if let Some(folder) = path.parent() {
         app::create_data_dir(folder)?;
     }
-    let mut keys = match KeySet::read(path) {
+    let mut keys = match KeySet::read_to_change(path) {
         // Only making a key works without a file; every other change then finds no key of that id.
         Err(KeyFileError::Missing(_)) => KeySet::default(),
         keys => keys?,

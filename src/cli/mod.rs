@@ -121,7 +121,7 @@ impl Common {
 
     /// Reads the configuration.
     fn load(&self, overrides: &Overrides) -> Result<Config, Failure> {
-        Config::load(self.config.as_deref(), std::env::vars(), overrides).map_err(Failure::Configuration)
+        Config::load(self.config.as_deref(), std::env::vars_os(), overrides).map_err(Failure::Configuration)
     }
 
     fn load_quietly(&self) -> Result<Config, Failure> {
@@ -152,8 +152,10 @@ pub fn run() -> ExitCode {
         Command::Check(check::Check {}) => check::Check::run(&common),
         Command::Healthcheck(check::Healthcheck {}) => check::Healthcheck::run(&common),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "linkgate", &mut std::io::stdout());
-            Ok(())
+            // Into memory first: the generator would panic when the reader has gone away.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "linkgate", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end()).map_err(Failure::from)
         }
     };
     match outcome {

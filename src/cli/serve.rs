@@ -50,12 +50,18 @@ impl Serve {
         telemetry::init(config.log);
         let runtime = app::runtime()?;
         runtime.block_on(async {
-            let mut shown = Map::new();
+            let has_own_clients = config.store == StoreConfig::Embedded && config.clients.is_empty();
+            let data_dir = config.data_dir.clone();
             if self.media.is_some() {
-                bootstrap(&config, &mut shown).await?;
+                make_first_key(&config)?;
             }
             let (stop, reload) = app::signals()?;
             let app = App::start(config, common.config.clone(), overrides).await?;
+            let mut shown = Map::new();
+            // Not before everything else has worked: a key that was made but never shown is of no use.
+            if self.media.is_some() && has_own_clients {
+                make_first_clients(&FileClients::new(&data_dir), &mut shown).await?;
+            }
             app.load_clients().await;
             if self.media.is_some() {
                 shown.insert("url".into(), json!(app.state.signing.public_url));
@@ -75,8 +81,8 @@ impl Serve {
     }
 }
 
-/// Makes keys and clients on an empty data folder; the API keys are shown this once.
-async fn bootstrap(config: &Config, shown: &mut Map<String, Value>) -> anyhow::Result<()> {
+/// Makes a key where there is no key file.
+fn make_first_key(config: &Config) -> anyhow::Result<()> {
     app::create_data_dir(&config.data_dir)?;
     if let KeySource::File(path) = &config.key_source {
         match Keys::read(path) {
@@ -88,14 +94,15 @@ async fn bootstrap(config: &Config, shown: &mut Map<String, Value>) -> anyhow::R
             other => drop(other?),
         }
     }
-    if config.store != StoreConfig::Embedded || !config.clients.is_empty() {
-        return Ok(());
-    }
-    let store = FileClients::new(&config.data_dir);
+    Ok(())
+}
+
+/// Makes clients where there are none; their API keys are shown this once.
+async fn make_first_clients(store: &FileClients, shown: &mut Map<String, Value>) -> anyhow::Result<()> {
     if store.load().await?.is_empty() {
         for (name, roles) in [("admin", vec![Role::Admin]), ("app", vec![Role::Mint, Role::Inspect])] {
             let record = ClientRecord { roles, allow: vec!["**".into()], ..ClientRecord::default() };
-            let key = new_client(&store, name, record).await?;
+            let key = new_client(store, name, record).await?;
             shown.insert(format!("{name}_key"), json!(key.expose()));
         }
     }

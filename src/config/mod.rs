@@ -9,6 +9,7 @@ mod span;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -108,14 +109,30 @@ impl Config {
     /// Every error at once.
     pub fn load(
         file: Option<&Path>,
-        environment: impl IntoIterator<Item = (String, String)>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
         overrides: &Overrides,
     ) -> Result<Self, Vec<ConfigError>> {
         let default = Path::new(DEFAULT_FILE);
         let file = file.or_else(|| default.exists().then_some(default));
         let text = file.map(read_file).transpose().map_err(|error| vec![error])?;
         let name = file.map(|file| file.display().to_string()).unwrap_or_default();
-        Self::parse(&name, text.as_deref().unwrap_or_default(), environment, overrides)
+        let (mut variables, mut errors) = (Vec::new(), Vec::new());
+        for (variable, value) in environment {
+            // Whatever is no text is no variable of ours.
+            let Ok(variable) = variable.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => variables.push((variable, value)),
+                Err(_) if !variable.starts_with(tree::PREFIX) => {}
+                Err(_) => errors.push(ConfigError { place: variable, message: "is not UTF-8".into() }),
+            }
+        }
+        match Self::parse(&name, text.as_deref().unwrap_or_default(), variables, overrides) {
+            Ok(config) if errors.is_empty() => Ok(config),
+            parsed => {
+                errors.extend(parsed.err().into_iter().flatten());
+                Err(errors)
+            }
+        }
     }
 
     /// Like [`Config::load`], with the file's text at hand.

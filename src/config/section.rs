@@ -17,6 +17,10 @@ impl Errors {
         self.0.borrow_mut().push(ConfigError { place: place.to_string(), message: message.to_owned() });
     }
 
+    pub fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     pub fn into_list(self) -> Vec<ConfigError> {
         self.0.into_inner()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::section::{Errors, Section};
 use super::tree::Table;
 use super::{Config, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
-use crate::clients::{Client, ClientRecord, Role};
+use crate::clients::{Client, ClientRecord, RecordError, Role};
 use crate::collection::{Collection, EdgeKind, is_internal_prefix};
 use crate::http::listen::{Address, ListenConfig, TrustedProxies};
 use crate::http::server::Limits;
@@ -63,7 +63,9 @@ pub const SETTING_NAMES: &[&str] = &[
 /// Takes every setting out of the tree.
 pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     let mut root = Section::root(table, errors);
-    let public_url = root.text("public_url").and_then(|url| url.parse(errors, parse_public_url));
+    let public_url = root.text("public_url");
+    let has_public_url = public_url.is_some();
+    let public_url = public_url.and_then(|url| url.parse(errors, parse_public_url));
     let data_dir = root.text("data_dir").map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |dir| dir.value.into());
     let data_dir = overrides.data_dir.clone().unwrap_or(data_dir);
     let key_source = keys(root.section("keys"), &data_dir);
@@ -90,20 +92,30 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
         clients,
         log,
     };
-    if config.public_url(None).is_none() && config.listen.api.is_some() {
+    if !has_public_url && config.public_url(None).is_none() && config.listen.api.is_some() {
         errors.add(&place, "`public_url` must be set when downloads are not served on a host and port");
     }
     for collection in config.collections.values().filter(|one| one.edge == EdgeKind::Direct) {
-        if is_inside(&config.data_dir, &collection.root) {
-            errors.add(
-                &place,
-                &format!(
-                    "the data folder {} lies inside the files of collection `{}`: keys must not be downloadable; choose \
-                     another with --data-dir or `data_dir`",
-                    config.data_dir.display(),
-                    collection.name().as_str()
-                ),
-            );
+        let key_file = match &config.key_source {
+            KeySource::File(path) if !is_inside(path, &config.data_dir) => Some(path),
+            _ => None,
+        };
+        let kept = [
+            ("data folder", Some(&config.data_dir), "--data-dir or `data_dir`"),
+            ("key file", key_file, "`keys.file`"),
+        ];
+        for (what, path, setting) in kept {
+            if let Some(path) = path.filter(|path| is_inside(path, &collection.root)) {
+                errors.add(
+                    &place,
+                    &format!(
+                        "the {what} {} lies inside the files of collection `{}`: keys must not be downloadable; choose \
+                         another with {setting}",
+                        path.display(),
+                        collection.name().as_str()
+                    ),
+                );
+            }
         }
     }
     config
@@ -120,17 +132,19 @@ fn keys(mut section: Section<'_>, data_dir: &Path) -> KeySource {
 }
 
 fn listen(mut section: Section<'_>, overrides: &Overrides, errors: &Errors) -> ListenConfig {
-    let fallback = overrides.listen.as_deref().unwrap_or(DEFAULT_ADDRESS);
+    let fallback = match Address::parse(overrides.listen.as_deref().unwrap_or(DEFAULT_ADDRESS)) {
+        Ok(address) => address,
+        Err(error) => {
+            errors.add(&super::tree::Place::Variable("--listen".into()), &error);
+            Address::Tcp(DEFAULT_ADDRESS.into())
+        }
+    };
     let mut address = |key| match (&overrides.listen, section.text(key)) {
         (None, Some(found)) if found.value == "off" => None,
-        (None, Some(found)) => found.parse(errors, |text| Address::parse(&text)),
-        _ => match Address::parse(fallback) {
-            Ok(address) => Some(address),
-            Err(error) => {
-                errors.add(&super::tree::Place::Variable("--listen".into()), &error);
-                None
-            }
-        },
+        (None, Some(found)) => {
+            Some(found.parse(errors, |text| Address::parse(&text)).unwrap_or_else(|| fallback.clone()))
+        }
+        _ => Some(fallback.clone()),
     };
     let (download, api, ops) = (address("download"), address("api"), address("ops"));
     let socket_mode = section.text("socket_mode").and_then(|mode| {
@@ -331,12 +345,14 @@ fn clients(sections: Vec<Section<'_>>, collections: &BTreeMap<String, Collection
     for mut section in sections {
         let place = section.place().clone();
         let name = section.text("name").map(|found| found.value);
+        let errors_before = errors.len();
         let roles = section.texts("roles").and_then(|list| {
             list.parse(errors, |list| {
                 let parse = |text: &String| Role::parse(text).ok_or("may hold mint, inspect, revoke and admin");
                 list.iter().map(parse).collect::<Result<Vec<_>, _>>()
             })
         });
+        let has_wrong_roles = errors.len() > errors_before;
         let record = ClientRecord {
             roles: roles.unwrap_or_default(),
             allow: section.texts("allow").map(|found| found.value).unwrap_or_default(),
@@ -360,6 +376,8 @@ fn clients(sections: Vec<Section<'_>>, collections: &BTreeMap<String, Collection
         }
         match record.build(&name) {
             Ok(client) => clients.push(client),
+            // That was said already.
+            Err(RecordError::NoRole) if has_wrong_roles => {}
             Err(error) => errors.add(&place, &format!("client `{name}`: {error}")),
         }
     }

@@ -52,7 +52,8 @@ pub enum Value {
 
 pub type Table = BTreeMap<String, Node>;
 
-const PREFIX: &str = "LINKGATE_";
+/// What the name of every variable of ours begins with.
+pub const PREFIX: &str = "LINKGATE_";
 /// Variables that are read elsewhere and are no settings.
 const NOT_SETTINGS: [&str; 4] = ["LINKGATE_CONFIG", "LINKGATE_KEYS", "LINKGATE_API_KEY", "LINKGATE_SERVER"];
 /// What Kubernetes sets in every pod beside a service that is called `linkgate`.

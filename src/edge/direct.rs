@@ -9,16 +9,17 @@ use std::path::{Component, Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
+use http::header::{CONTENT_LENGTH, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower::ServiceExt;
 use tower_http::services::ServeDir;
-use tower_http::services::fs::{Backend, File};
+use tower_http::services::fs::{Backend, File, Metadata};
 
 use super::EdgeReply;
 use super::encode::push_path;
@@ -78,7 +79,11 @@ impl DirectFile {
         {
             headers.remove(RANGE);
         }
-        let mut response = self.call(&uri, method.clone(), headers).await?;
+        let mut response = self.call(&uri, method.clone(), headers.clone()).await?;
+        if asks_for_all(headers.get(RANGE), &response) {
+            headers.remove(RANGE);
+            response = self.call(&uri, method.clone(), headers).await?;
+        }
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => {
                 response.headers_mut().extend(reply.into_headers());
@@ -104,6 +109,20 @@ impl DirectFile {
         *request.headers_mut() = headers;
         let response = self.service.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         Ok(response.map(BodyExt::boxed_unsync))
+    }
+}
+
+/// Whether a range that `ServeDir` misread asks for the whole file: a suffix longer than the file, or any part of
+/// an empty one (RFC 9110 §14.1.2).
+fn asks_for_all(range: Option<&HeaderValue>, answer: &Response<FileBody>) -> bool {
+    let suffix = || {
+        let digits = range?.as_bytes().strip_prefix(b"bytes=-")?;
+        Some(digits.iter().all(u8::is_ascii_digit) && digits.iter().any(|digit| *digit != b'0'))
+    };
+    match answer.status() {
+        StatusCode::RANGE_NOT_SATISFIABLE => suffix().unwrap_or(false),
+        StatusCode::PARTIAL_CONTENT => answer.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "0"),
+        _ => false,
     }
 }
 
@@ -145,9 +164,9 @@ type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 impl Backend for Confined {
     type File = OpenFile;
-    type Metadata = std::fs::Metadata;
+    type Metadata = FileMetadata;
     type OpenFuture = Opening<OpenFile>;
-    type MetadataFuture = Opening<std::fs::Metadata>;
+    type MetadataFuture = Opening<FileMetadata>;
 
     fn open(&self, path: PathBuf) -> Self::OpenFuture {
         let file = self.clone().open_file(path);
@@ -156,18 +175,38 @@ impl Backend for Confined {
 
     fn metadata(&self, path: PathBuf) -> Self::MetadataFuture {
         let file = self.clone().open_file(path);
-        Box::pin(async move { file.await?.metadata() })
+        Box::pin(async move { file.await?.metadata().map(FileMetadata) })
+    }
+}
+
+/// What `ServeDir` needs to know about a file. A time before 1970 cannot be written as an HTTP date, so that such a
+/// file has no validators.
+struct FileMetadata(std::fs::Metadata);
+
+impl Metadata for FileMetadata {
+    fn is_dir(&self) -> bool {
+        self.0.is_dir()
+    }
+
+    fn modified(&self) -> io::Result<SystemTime> {
+        self.0
+            .modified()
+            .and_then(|time| if time < UNIX_EPOCH { Err(io::ErrorKind::Unsupported.into()) } else { Ok(time) })
+    }
+
+    fn len(&self) -> u64 {
+        self.0.len()
     }
 }
 
 struct OpenFile(tokio::fs::File);
 
 impl File for OpenFile {
-    type Metadata = std::fs::Metadata;
-    type MetadataFuture<'a> = Pin<Box<dyn Future<Output = io::Result<std::fs::Metadata>> + Send + 'a>>;
+    type Metadata = FileMetadata;
+    type MetadataFuture<'a> = Pin<Box<dyn Future<Output = io::Result<FileMetadata>> + Send + 'a>>;
 
     fn metadata(&self) -> Self::MetadataFuture<'_> {
-        Box::pin(self.0.metadata())
+        Box::pin(async { self.0.metadata().await.map(FileMetadata) })
     }
 }
 

@@ -1,7 +1,5 @@
 //! `GET`, `HEAD /download/{collection}/{token}`: judge, and hand over to the edge. Waits on nobody.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
@@ -41,16 +39,19 @@ pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -
     let headers = request.headers();
     let delivered = match decide(state, peer, request) {
         Ok(Decision::Edge(reply)) => {
+            state.metrics.count_download(Verdict::Permitted);
             let mut response = Response::new(Body::empty());
             *response.headers_mut() = reply.into_headers();
             return response;
         }
-        Ok(Decision::Direct(file, reply)) => file.send(request.method(), headers, reply).await.map_err(|_| {
-            state.metrics.count_download(Verdict::FileNotFound, Duration::ZERO);
-            Rejection::new(ProblemKind::FileNotFound, Verdict::FileNotFound)
-        }),
+        Ok(Decision::Direct(file, reply)) => {
+            let sent = file.send(request.method(), headers, reply).await;
+            sent.map_err(|_| Rejection::new(ProblemKind::FileNotFound, Verdict::FileNotFound))
+        }
         Err(rejection) => Err(rejection),
     };
+    let verdict = delivered.as_ref().map_or_else(|rejection| rejection.verdict, |_| Verdict::Permitted);
+    state.metrics.count_download(verdict);
     match delivered {
         Ok(response) => response.map(|body| Body::new(body.map_err(axum::Error::new))),
         Err(rejection) => reject(&rejection, headers),
@@ -65,19 +66,17 @@ enum Decision {
     Direct(DirectFile, EdgeReply),
 }
 
-/// Judges, counts, and finds out who sends the file. Not async, so that no answer carries the token's room along.
+/// Judges, and finds out who sends the file. Not async, so that no answer carries the token's room along.
 fn decide(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Result<Decision, Rejection> {
     let method = request.method();
     if method != Method::GET && method != Method::HEAD {
-        state.metrics.count_download(Verdict::BadRequest, Duration::ZERO);
         return Err(Rejection::new(ProblemKind::MethodNotAllowed, Verdict::BadRequest));
     }
     let now = state.clock.now();
     let keyring = state.signing.keyring.load();
     let mut buffer = TokenBuffer::default();
     let judged = judge(state, &keyring, peer, request.uri().path(), request.headers(), now, &mut buffer);
-    let verdict = judged.as_ref().map_or_else(|rejection| rejection.verdict, |_| Verdict::Permitted);
-    state.metrics.count_download(verdict, state.clock.uptime().saturating_sub(now.uptime));
+    state.metrics.observe_judgement(state.clock.uptime().saturating_sub(now.uptime));
     let (permit, collection) = judged?;
     match state.direct.get(collection.name().as_str()) {
         None => {

@@ -38,7 +38,7 @@ pub async fn judge(
     let mut buffer = TokenBuffer::default();
     let judged =
         canonical(path).and_then(|path| download::judge(&state, &keyring, peer, path, &headers, now, &mut buffer));
-    let took = state.clock.uptime().saturating_sub(now.uptime);
+    state.metrics.observe_judgement(state.clock.uptime().saturating_sub(now.uptime));
     let allowed = judged.and_then(|(permit, collection)| {
         EdgeReply::allow(&permit, collection, now.wall).ok_or(Rejection {
             problem: ProblemKind::InvalidLink,
@@ -48,7 +48,7 @@ pub async fn judge(
     });
     match allowed {
         Ok(reply) => {
-            state.metrics.count_download(Verdict::Permitted, took);
+            state.metrics.count_download(Verdict::Permitted);
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             *response.headers_mut() = reply.into_headers();
@@ -56,7 +56,7 @@ pub async fn judge(
             response
         }
         Err(rejection) => {
-            state.metrics.count_download(rejection.verdict, took);
+            state.metrics.count_download(rejection.verdict);
             let reason = reason(rejection.problem);
             info!(verdict = rejection.verdict.as_str(), reason, "edge told to refuse");
             refuse(StatusCode::FORBIDDEN, reason)

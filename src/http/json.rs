@@ -47,5 +47,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<AppState>> for Json<T> {
 /// # Errors
 /// A problem with the parser's own words, which name the field and the place but repeat no secrets of ours.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(text).map_err(|error| Problem::new(ProblemKind::InvalidRequest).detail(format!("{error}")))
+    let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest).detail(detail);
+    // A list would pass for the fields in their order.
+    if text.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
+        return Err(invalid("expected a JSON object".into()));
+    }
+    serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))
 }

@@ -16,6 +16,7 @@ use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::inspect::Inspection;
 use crate::mint::{Link, MAX_BATCH, MintError, MintRequest};
+use crate::token::MintRefusal;
 
 /// Makes one link: 201.
 pub async fn mint(
@@ -101,7 +102,16 @@ fn ready(state: &AppState) -> Result<(), Problem> {
 
 fn mint_one(state: &AppState, client: &Client, request: &MintRequest) -> Result<Link, Problem> {
     let now = state.clock.now().wall;
-    Ok(state.index.look(|revocations| state.signing.mint(request, &client.name, &client.policy, revocations, now))?)
+    let minted =
+        state.index.look(|revocations| state.signing.mint(request, &client.name, &client.policy, revocations, now));
+    minted.map_err(|error| match error {
+        MintError::Refused(refusal @ (MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_)))
+            if request.expires_at.is_some() =>
+        {
+            Problem::from(refusal).with("field", "expires_at")
+        }
+        other => other.into(),
+    })
 }
 
 impl From<MintError> for Problem {

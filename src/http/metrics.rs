@@ -157,9 +157,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a download and the time its judgement took.
-    pub fn count_download(&self, verdict: Verdict, took: Duration) {
+    /// Counts a download; once for each.
+    pub fn count_download(&self, verdict: Verdict) {
         self.downloads[verdict as usize].inc();
+    }
+
+    /// Notes the time that judging a link took.
+    pub fn observe_judgement(&self, took: Duration) {
         self.verify_seconds.observe(took.as_secs_f64());
     }
 

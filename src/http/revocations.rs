@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use http::StatusCode;
@@ -272,10 +272,10 @@ pub async fn list(
 pub async fn find(
     State(state): State<Arc<AppState>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<axum::Json<RevocationBody>, Problem> {
     caller.require(Role::Revoke)?;
-    let revocation = state.store.find(&parse_id(&id)?).await?.ok_or_else(unknown)?;
+    let revocation = state.store.find(&parse_id(id)?).await?.ok_or_else(unknown)?;
     Ok(axum::Json(RevocationBody::new(revocation, None)))
 }
 
@@ -283,16 +283,16 @@ pub async fn find(
 pub async fn reinstate(
     State(state): State<Arc<AppState>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let client = caller.require(Role::Revoke)?;
-    let revocation = state.store.reinstate(&parse_id(&id)?).await?.ok_or_else(unknown)?;
+    let revocation = state.store.reinstate(&parse_id(id)?).await?.ok_or_else(unknown)?;
     tracing::info!(id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn parse_id(text: &str) -> Result<RevocationId, Problem> {
-    text.parse().map_err(|_| unknown())
+fn parse_id(id: Result<Path<String>, PathRejection>) -> Result<RevocationId, Problem> {
+    id.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(unknown)
 }
 
 fn unknown() -> Problem {

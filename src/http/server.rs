@@ -69,11 +69,6 @@ pub async fn serve(
 ) {
     let graceful = GracefulShutdown::new();
     loop {
-        let slot = tokio::select! {
-            slot = Arc::clone(&slots).acquire_owned() => slot,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        let Ok(slot) = slot else { break };
         let accepted = tokio::select! {
             accepted = accept(&listener) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
@@ -86,6 +81,12 @@ pub async fn serve(
                 continue;
             }
         };
+        // Only now, so that a listener nobody calls holds no slot.
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok(slot) = slot else { break };
         let connection = graceful.watch(connection(stream, peer, &service, limits));
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -98,7 +98,7 @@ pub struct KeyEntry {
 /// Why a set of keys cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum KeyringError {
-    #[error("there are no keys")]
+    #[error("there are no keys: make the first with `linkgate keys new`")]
     Empty,
     #[error("no key is active: activate one with `linkgate keys activate ID`")]
     NoActiveKey,

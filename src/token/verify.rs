@@ -44,7 +44,7 @@ pub enum Refusal {
     RetiredKey,
     #[error("the signature does not match (altered, another key, or another collection)")]
     BadSignature,
-    #[error("{0}")]
+    #[error(transparent)]
     Claims(#[from] ClaimsError),
     #[error("the link lives longer than the collection allows")]
     LifetimeTooLong,

@@ -434,7 +434,8 @@ mod minting {
             let answer = send(&linkgate, "/v1/links", &body);
             let problem = refused(&answer, 400, "invalid-request");
             let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-            assert!(problem["detail"].as_str().unwrap().contains("line "), "{shown}: {problem}");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("line ") || detail.contains("object"), "{shown}: {problem}");
         }
         assert_eq!(send(&linkgate, "/v1/links", b" {\"path\" : \"\\u0061.txt\"}\r\n").status, 201);
     }
@@ -461,6 +462,39 @@ mod minting {
         }
         for json in ["application/json", "Application/JSON; charset=utf-8", "application/json ;x=1"] {
             assert_eq!(send(json).status, 201, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_a_list_is_no_object() {
+        let linkgate = site();
+        let wish = json!(["a.txt", null, null, null, null, null, null, null, null, null, null, null, null]);
+        refused(&try_mint(&linkgate, &wish), 400, "invalid-request");
+        refused(&linkgate.api("POST", "/v1/links/inspect", &json!(["x"])), 400, "invalid-request");
+        refused(&linkgate.api("POST", "/v1/links/batch", &json!([[{ "path": "a.txt" }]])), 400, "invalid-request");
+        let batch = linkgate.api("POST", "/v1/links/batch", &json!({ "links": [wish] }));
+        assert_eq!(batch.json()["results"][0]["status"], 400);
+        let everything = json!([null, null, null, null, null, null, null, true, null, null, null, null]);
+        refused(&linkgate.api("POST", "/v1/revocations", &everything), 400, "invalid-request");
+        for odd in [&b"[]"[..], b"null", b"7", b"\"a.txt\"", b" [1]"] {
+            let problem = refused(&send(&linkgate, "/v1/links", odd), 400, "invalid-request");
+            assert!(!problem["detail"].as_str().unwrap().contains("struct"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_life_of_half_a_billion_years_does_not_wrap_around() {
+        let linkgate = site();
+        for seconds in [18_446_744_073_709_552_u64, 18_446_744_073_709_553, 18_446_744_073_713_000] {
+            refused_field(&linkgate, &json!({ "path": "a.txt", "expires_in": seconds }), "expires_in");
+        }
+    }
+
+    #[test]
+    fn a_refused_time_is_named_by_the_field_that_held_it() {
+        let linkgate = site();
+        for end in ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"] {
+            refused_field(&linkgate, &json!({ "path": "a.txt", "expires_at": end }), "expires_at");
         }
     }
 }
@@ -1015,6 +1049,14 @@ mod revoking {
             refused(&linkgate.api("GET", path, &Value::Null), 404, "not-found");
         }
     }
+
+    #[test]
+    fn an_id_that_is_not_even_text_is_a_404_as_well() {
+        let linkgate = site();
+        for method in ["GET", "DELETE"] {
+            refused(&linkgate.api(method, "/v1/revocations/%ff", &Value::Null), 404, "not-found");
+        }
+    }
 }
 
 mod access {
@@ -1563,7 +1605,9 @@ mod wire {
         linkgate.file("a.txt", b"x");
         let link = linkgate.link("a.txt");
         let (mut silent, mut slow, mut stuck) = (connect(&linkgate), connect(&linkgate), connect(&linkgate));
+        let mut idle = connect(&linkgate);
         let start = now();
+        idle.write_all(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
         slow.write_all(b"GET /livez HTTP/1.1\r\nX-Slow: ").unwrap();
         let head = format!(
             "POST /v1/links HTTP/1.1\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{{",
@@ -1577,6 +1621,8 @@ mod wire {
         let mut answer = Vec::new();
         silent.read_to_end(&mut answer).unwrap();
         assert_eq!(status(&answer), None, "there was no request");
+        idle.read_to_end(&mut answer).unwrap();
+        assert_eq!((status(&answer), count(&answer)), (Some(200), 1), "it was answered, and closed later on");
         answer.clear();
         slow.read_to_end(&mut answer).unwrap();
         assert!(matches!(status(&answer), None | Some(408)), "{}", String::from_utf8_lossy(&answer));
@@ -1607,6 +1653,37 @@ mod wire {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         assert_eq!(status(&answer), Some(201));
+    }
+
+    #[test]
+    fn as_many_connections_are_served_as_were_allowed_and_more_wait() {
+        let linkgate = Builder::new().section("[limits]\nconnections = 2").start();
+        let ask = |stream: &mut UnixStream| {
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).map(|()| answer.to_vec())
+        };
+        // The readiness probe's own connection may still be on its way out.
+        let (mut first, mut second, mut third) = (connect(&linkgate), connect(&linkgate), connect(&linkgate));
+        crate::support::eventually("the first is served", || ask(&mut first).is_ok());
+        assert_eq!(ask(&mut second).unwrap(), b"HTTP/1.1 200");
+        assert!(ask(&mut third).is_err(), "the third waits");
+        drop(first);
+        third.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut answer = [0; 12];
+        third.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+
+    #[test]
+    fn one_connection_at_a_time_is_enough_to_work() {
+        let linkgate = Builder::new().section("[limits]\nconnections = 1").start();
+        for _ in 0..5 {
+            assert_eq!(linkgate.get("/livez").status, 200);
+        }
+        let operator = Place::Unix(linkgate.data_dir().join("operator.sock"));
+        assert_eq!(request(&operator, "GET", "/livez", &[], b"").status, 200);
     }
 }
 
@@ -1773,9 +1850,9 @@ mod figures {
         linkgate.get("/download/image/x");
         linkgate.get("/download/nowhere/x");
         assert_eq!(verdict("malformed"), 2.0);
-        linkgate.get(&path[..path.find("AQAAAAE").unwrap() + 80]);
+        linkgate.get(&path[.."/download/image/".len() + 80]);
         assert_eq!(verdict("bad_signature"), 1.0);
-        linkgate.get(&path.replacen("/AQAAAAE", "/AQAAAAI", 1));
+        linkgate.get(&path.replace("/AQAAAA", "/AQAAAB"));
         assert_eq!(verdict("unknown_key"), 1.0);
         linkgate.get(&path_of(&linkgate.mint(&json!({ "path": "a.txt", "client_networks": ["10.0.0.0/8"] }))));
         assert_eq!(verdict("refused"), 1.0);
@@ -1817,6 +1894,20 @@ mod figures {
         assert_eq!(figure(&linkgate, &name("GET /v1/revocations/{id}", 404)), 1.0);
         let text = linkgate.get("/metrics").text();
         assert!(!text.contains("NONSENSE") && !text.contains("elsewhere") && !text.contains("rev_AAAA"), "{text}");
+    }
+
+    #[test]
+    fn every_download_is_counted_once() {
+        let linkgate = site();
+        let total = || {
+            let text = linkgate.get("/metrics").text();
+            let lines = text.lines().filter(|line| line.starts_with("linkgate_download_requests_total"));
+            lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
+        };
+        linkgate.get(&linkgate.link("a.txt"));
+        linkgate.get(&linkgate.link("gone.txt"));
+        request(&linkgate.place(), "POST", "/download/image/x", &[], b"");
+        assert_eq!(total(), 3);
     }
 }
 

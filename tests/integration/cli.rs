@@ -104,6 +104,9 @@ fn fails(linkgate: &Linkgate, arguments: &[&str]) -> String {
     assert_eq!(stdout(&output), "", "{arguments:?}");
     let said = stderr(&output);
     assert!(said.starts_with("error: ") && said.lines().count() == 1, "{arguments:?}: {said}");
+    let parts: Vec<&str> = said["error: ".len()..].trim().split(": ").collect();
+    let half = parts.len() / 2;
+    assert!(half == 0 || parts[..half] != parts[half..], "it is said twice: {said}");
     said
 }
 
@@ -230,6 +233,16 @@ fn an_address_that_is_taken_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
     assert!(said.contains(&format!("cannot listen on {address}")) && said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn a_first_start_that_failed_leaves_the_keys_to_be_shown_by_the_next() {
+    let mut trial = Trial::with_a_picture();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    trial.run(&["serve", "--media", "media", "--listen", &address]);
+    let printed = trial.start(&[]);
+    assert!(word(&printed, "admin key").is_some() && word(&printed, "mint key").is_some(), "{printed}");
 }
 
 #[test]
@@ -506,6 +519,22 @@ fn rotating_the_key_breaks_no_link_and_retiring_it_refuses_its_links() {
 }
 
 #[test]
+fn a_key_file_without_an_active_key_can_be_mended() {
+    let linkgate = Builder::new().prepare();
+    let file = linkgate.data_dir().join("keys.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("active", "verifying")).unwrap();
+    assert!(fails(&linkgate, &["mint", "a.jpg"]).contains("linkgate keys activate"));
+    assert_eq!(json_of(&linkgate, &["keys", "list"])["keys"][0]["state"], "verifying");
+    assert_eq!(linkgate.succeed(&["keys", "activate", "1"]), "key 1 is active");
+    linkgate.succeed(&["mint", "a.jpg"]);
+
+    std::fs::write(&file, "").unwrap();
+    assert!(fails(&linkgate, &["mint", "a.jpg"]).contains("linkgate keys new"));
+    assert_eq!(linkgate.succeed(&["keys", "new"]), "key 1 is active");
+}
+
+#[test]
 fn a_broken_key_file_changes_nothing_for_a_running_server() {
     let linkgate = site();
     let link = linkgate.link("users/42/cat 1.jpg");
@@ -673,6 +702,18 @@ fn a_completion_script_knows_every_command() {
         for word in COMMANDS.split(", ").flat_map(str::split_whitespace) {
             assert!(script.contains(word), "{shell}: {word}");
         }
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let linkgate = Builder::new().prepare();
+    for arguments in ["completions bash", "--help", "keys list", "mint a.jpg", "check --json"] {
+        let mut command = linkgate.command(&split(arguments));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments}: {output:?}");
     }
 }
 

@@ -158,6 +158,50 @@ fn an_error_names_the_setting_and_what_it_should_be() {
 }
 
 #[test]
+fn one_mistake_is_one_error() {
+    let trial = Trial::new("");
+    for text in [
+        "[[clients]]\nname = \"a\"\nroles = [\"king\"]",
+        "[listen]\ndownload = \"8080\"",
+        "public_url = \"dl.example.com\"\n[listen]\ndownload = \"unix:/run/edge.sock\"",
+    ] {
+        trial.write(text);
+        let errors = trial.errors(&[]);
+        assert_eq!(errors.len(), 1, "{errors:#?}");
+    }
+    trial.write("");
+    let output = trial.run(&["serve", "--listen", "8080"], &[]);
+    assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn a_key_file_among_the_files_of_a_collection_is_refused() {
+    let trial = Trial::new("[collections.image]\nroot = \"media\"\n[keys]\nfile = \"media/sub/keys.toml\"");
+    std::fs::create_dir(trial.0.path().join("media")).unwrap();
+    let errors = trial.errors(&[]);
+    assert!(errors[0].contains("keys must not be downloadable"), "{errors:?}");
+}
+
+#[test]
+fn a_variable_that_is_no_text_matters_only_when_it_is_ours() {
+    use std::os::unix::ffi::OsStrExt;
+    let trial = Trial::with_a_key("");
+    let bytes = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let check = |name: &std::ffi::OsStr| {
+        let mut command = Command::new(binary());
+        command.arg("check").env_clear().env(name, bytes).current_dir(trial.0.path()).output().unwrap()
+    };
+    for name in [std::ffi::OsStr::new("OLD_LOCALE"), bytes] {
+        assert_eq!(check(name).status.code(), Some(0), "{:?}", check(name));
+    }
+    for name in ["LINKGATE_DATA_DIR", "LINKGATE_KEYS"] {
+        let output = check(name.as_ref());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("error: {name}: is not UTF-8\n"));
+    }
+}
+
+#[test]
 fn what_is_planned_but_not_there_yet_says_so() {
     let trial = Trial::new("");
     for text in [
@@ -351,7 +395,7 @@ fn keys_that_are_missing_open_short_guessable_or_double_refuse_the_start() {
     let (zeros, repeated) = (URL_SAFE_NO_PAD.encode([0; 32]), URL_SAFE_NO_PAD.encode([7; 48]));
     let published = random("linkgate test vector key 7");
     for (keys, words) in [
-        (String::new(), "there are no keys"),
+        (String::new(), "linkgate keys new"),
         (key_file(&[(1, "active", &short)]), "shorter than 32 bytes"),
         (key_file(&[(1, "active", "")]), "shorter than 32 bytes"),
         (key_file(&[(1, "active", &zeros)]), "not random"),

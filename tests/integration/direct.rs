@@ -336,7 +336,7 @@ fn a_file_that_may_not_be_read_is_a_404() {
     for (path, guarded) in [("secret.txt", "secret.txt"), ("closed/a.txt", "closed")] {
         let guarded = media.join(guarded);
         let open = fs::metadata(&guarded).unwrap().permissions();
-        fs::set_permissions(&guarded, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&guarded, Permissions::from_mode(0o000)).unwrap();
         is_clean_404(&linkgate, path);
         fs::set_permissions(&guarded, open).unwrap();
         assert_eq!(linkgate.get(&linkgate.link(path)).status, 200, "{path}");
@@ -519,4 +519,39 @@ fn a_file_may_be_as_old_as_the_epoch_or_come_from_the_future() {
         File::open(&path).unwrap().set_modified(time).unwrap();
         assert_eq!(linkgate.get(&link).body, TEXT, "{time:?}");
     }
+}
+
+#[test]
+fn a_suffix_longer_than_the_file_is_all_of_it() {
+    let (linkgate, link) = site();
+    for range in ["bytes=-9999", "bytes=-99999999999999999999"] {
+        let answer = get(&linkgate, &link, &[("Range", range)]);
+        assert!(matches!(answer.status, 200 | 206), "{range}: {}", answer.status);
+        assert_eq!(answer.body, TEXT, "{range}");
+    }
+}
+
+#[test]
+fn an_empty_file_has_no_parts() {
+    let linkgate = Builder::new().start();
+    linkgate.file("empty.txt", b"");
+    let link = linkgate.link("empty.txt");
+    for range in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
+        let answer = get(&linkgate, &link, &[("Range", range)]);
+        assert!(matches!(answer.status, 200 | 416), "{range}: {}", answer.status);
+        assert_ne!(answer.header("content-range").as_deref(), Some("bytes 0-0/0"), "{range}");
+    }
+}
+
+#[test]
+fn a_file_older_than_the_epoch_is_sent_without_validators() {
+    let (linkgate, link) = site();
+    let path = linkgate.media().join("users/42/notes.txt");
+    let old = SystemTime::UNIX_EPOCH - Duration::from_secs(86_400 * 365);
+    File::open(&path).unwrap().set_modified(old).unwrap();
+    for condition in [("Range", "bytes=0-"), ("If-Range", "\"x\""), ("If-None-Match", "\"x\""), ("Accept", "*/*")] {
+        assert_eq!(get(&linkgate, &link, &[condition]).body, TEXT, "{condition:?}");
+    }
+    assert_eq!(head(&linkgate, &link).status, 200);
+    assert!(!linkgate.log().contains("panicked"));
 }

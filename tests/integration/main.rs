@@ -4,6 +4,7 @@
 //! missing on the machine fails the test; `tests/run` installs it.
 
 #![allow(
+    clippy::pedantic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,

@@ -1,6 +1,5 @@
 //! A real Redis on a port of its own.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -64,9 +63,5 @@ impl Redis {
             .output()
             .unwrap_or_else(|error| panic!("redis-cli cannot be started ({error}): run tests/run"));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    pub fn data(&self) -> PathBuf {
-        self.folder.path().to_owned()
     }
 }
