@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -263,11 +263,10 @@ async fn refresh_clients(state: &AppState, store: &dyn ClientStore, configured: 
     let records = match store.load().await {
         Ok(records) => records,
         Err(error) => {
-            // Those that are known stay known; on the first try at least the configured ones are.
             if state.clients.is_empty() {
                 warn!(%error, "the stored clients cannot be read yet");
-                state.clients.replace(configured, []);
             }
+            state.clients.replace_configured(configured);
             return;
         }
     };
@@ -318,10 +317,11 @@ impl Keeper {
         }
     }
 
-    fn key_file_changed(&self) -> Option<(SystemTime, u64)> {
+    /// What tells one key file from the next: a replaced file is another file.
+    fn key_file_changed(&self) -> Option<(SystemTime, u64, u64)> {
         let KeySource::File(path) = &self.key_source else { return None };
         let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
+        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
     }
 
     fn reload_keys(&self) {

@@ -8,11 +8,12 @@ use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
+use super::links::span;
 use super::{Common, Outcome};
 use crate::app;
 use crate::clients::{ApiKey, ClientRecord, ClientStore, FileClients, Role};
 use crate::clock::SystemClock;
-use crate::config::{Config, StoreConfig, parse_span};
+use crate::config::{Config, StoreConfig};
 use crate::revocation::Index;
 
 /// A running Linkgate takes up changes within a second, on every machine that shares the store.
@@ -63,10 +64,6 @@ impl ValueEnum for Role {
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
         Some(clap::builder::PossibleValue::new(self.as_str()))
     }
-}
-
-fn span(text: &str) -> Result<Duration, &'static str> {
-    parse_span(text).ok_or("expected a span of time such as 30s, 15m, 1h or 7d")
 }
 
 #[derive(Serialize)]

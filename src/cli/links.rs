@@ -59,8 +59,11 @@ pub struct Mint {
     server: Server,
 }
 
-fn span(text: &str) -> Result<Duration, &'static str> {
-    parse_span(text).ok_or("expected a span of time such as 30s, 15m, 1h or 7d")
+/// A life in whole seconds, as the API takes it.
+pub fn span(text: &str) -> Result<Duration, &'static str> {
+    parse_span(text)
+        .filter(|span| span.subsec_nanos() == 0)
+        .ok_or("expected a span of time in whole seconds, such as 30s, 15m, 1h or 7d")
 }
 
 impl Mint {

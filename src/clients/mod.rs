@@ -87,15 +87,24 @@ pub trait ClientStore: Send + Sync {
 #[derive(Default)]
 pub struct Registry {
     clients: ArcSwap<BTreeMap<String, Arc<Client>>>,
+    /// Those of the store, as it was last read.
+    stored: ArcSwap<Vec<Client>>,
 }
 
 impl Registry {
     /// Puts a new set in place of the old; where both name a client, the configuration's counts.
     pub fn replace(&self, configured: &[Client], stored: impl IntoIterator<Item = Client>) {
         let named = |client: Client| (client.name.clone(), Arc::new(client));
-        let mut clients: BTreeMap<_, _> = stored.into_iter().map(named).collect();
+        let stored: Vec<Client> = stored.into_iter().collect();
+        let mut clients: BTreeMap<_, _> = stored.iter().cloned().map(named).collect();
         clients.extend(configured.iter().cloned().map(named));
+        self.stored.store(Arc::new(stored));
         self.clients.store(Arc::new(clients));
+    }
+
+    /// Puts new configured clients in place of the old; those of the store stay known as they are.
+    pub fn replace_configured(&self, configured: &[Client]) {
+        self.replace(configured, self.stored.load().iter().cloned());
     }
 
     /// The client a presented key belongs to; `None` when it is nobody's.

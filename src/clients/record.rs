@@ -43,7 +43,7 @@ pub enum RecordError {
     NoKey,
     #[error("a key hash is \"sha256:\" and 64 hexadecimal digits")]
     KeyHash,
-    #[error("`default_ttl` is longer than `max_ttl`")]
+    #[error("`max_ttl` and `default_ttl` must be at least one second, and `default_ttl` at most `max_ttl`")]
     Ttl,
 }
 
@@ -72,9 +72,8 @@ impl ClientRecord {
         if key_hashes.is_empty() {
             return Err(RecordError::NoKey);
         }
-        if let (Some(default), Some(max)) = (self.default_ttl, self.max_ttl)
-            && default > max
-        {
+        let is_inverted = self.default_ttl.zip(self.max_ttl).is_some_and(|(default, max)| default > max);
+        if is_inverted || self.default_ttl == Some(0) || self.max_ttl == Some(0) {
             return Err(RecordError::Ttl);
         }
         Ok(Client {

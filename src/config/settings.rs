@@ -68,7 +68,7 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     let public_url = public_url.and_then(|url| url.parse(errors, parse_public_url));
     let data_dir = root.text("data_dir").map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |dir| dir.value.into());
     let data_dir = overrides.data_dir.clone().unwrap_or(data_dir);
-    let key_source = keys(root.section("keys"), &data_dir);
+    let key_source = keys(root.section("keys"), &data_dir, errors);
     let listen = listen(root.section("listen"), overrides, errors);
     let limits = limits(root.section("limits"));
     let store = store(root.section("store"), errors);
@@ -121,12 +121,17 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     config
 }
 
-fn keys(mut section: Section<'_>, data_dir: &Path) -> KeySource {
+fn keys(mut section: Section<'_>, data_dir: &Path, errors: &Errors) -> KeySource {
     let file = section.text("file");
     section.finish();
     match (file, key_file::KeyText::from_environment()) {
         (None, Some(text)) => KeySource::Text(text),
-        (Some(file), _) => KeySource::File(file.value.into()),
+        (Some(file), Some(text)) => {
+            errors
+                .add(&file.place, &format!("`keys.file` and {} are both set: give the keys once", key_file::VARIABLE));
+            KeySource::Text(text)
+        }
+        (Some(file), None) => KeySource::File(file.value.into()),
         (None, None) => KeySource::File(data_dir.join(key_file::FILE_NAME)),
     }
 }

@@ -569,6 +569,23 @@ fn a_hangup_takes_up_the_clients_of_the_file_and_a_broken_file_changes_nothing()
 }
 
 #[test]
+fn the_clients_of_the_file_count_even_when_those_of_the_store_cannot_be_read() {
+    let key = format!("lgk_phone_{}", "x".repeat(43));
+    let hash = format!("{:x}", bytes::Bytes::copy_from_slice(&Sha256::digest(&key)));
+    let client = "[[clients]]\nname = \"phone\"\nroles = [\"mint\"]\nallow = [\"**\"]\n";
+    let linkgate = Builder::new().section(&format!("{client}key_hashes = [\"sha256:{hash}\"]")).start();
+    let mint = |key: &str| linkgate.api_with(key, "POST", "/v1/links", &json!({ "path": "a.jpg" })).status;
+    assert_eq!((mint(&key), mint(&linkgate.mint_key)), (201, 201));
+    std::fs::write(linkgate.data_dir().join("clients.json"), "no json").unwrap();
+    let file = linkgate.folder.path().join("linkgate.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.split("[[clients]]").next().unwrap()).unwrap();
+    linkgate.process.signal("HUP");
+    eventually("a client that was taken out is refused", || mint(&key) == 401);
+    assert_eq!(mint(&linkgate.mint_key), 201, "the others stay known");
+}
+
+#[test]
 fn changes_of_clients_count_on_a_running_server() {
     let redis = Redis::start();
     for linkgate in [Builder::new().start(), Builder::new().redis(&redis.url()).start()] {

@@ -351,9 +351,10 @@ fn launch_without_privileges(linkgate: &mut Linkgate) {
         linkgate.launch();
         return linkgate.until_ready();
     }
-    // The binary may lie in a folder of root's.
+    // The binary may lie in a folder of root's. A copy that this process wrote could still be open for writing in a
+    // child that another test is just starting, and then not be run.
     let copy = folder.join("linkgate");
-    fs::copy(binary(), &copy).unwrap();
+    assert!(Command::new("cp").arg(binary()).arg(&copy).status().unwrap().success());
     give_away(&folder, NOBODY);
     let mut serve = Command::new(copy);
     serve.arg("serve").arg("--config").arg(folder.join("linkgate.toml")).env_clear().uid(NOBODY).gid(NOBODY);

@@ -10,6 +10,7 @@ mod follow;
 mod keys;
 mod memory;
 mod records;
+mod restore;
 mod scripts;
 mod snapshot;
 
@@ -27,6 +28,7 @@ use self::connection::Link;
 use self::follow::Position;
 use self::keys::Keys;
 use self::memory::EpochMemory;
+use self::restore::Restoring;
 use super::{Index, ListQuery, Page, Recorded, Revocation, RevocationId, RevocationStore, StoreError};
 use crate::clients::ClientRecord;
 use crate::clock::Clock;
@@ -106,9 +108,9 @@ impl RedisStore {
     /// # Errors
     /// When Redis does not take it.
     pub async fn accept_loss(&self) -> Result<(), StoreError> {
-        let created = self.inner.set_up(follow::Restoring::No).await;
+        let created = self.inner.set_up(Restoring::No).await;
         let epoch = match created {
-            Err(StoreError::Lost(_)) => self.inner.set_up(follow::Restoring::Yes).await?,
+            Err(StoreError::Lost(_)) => self.inner.set_up(Restoring::Yes).await?,
             other => other?,
         };
         self.inner.finish_restoring().await?;
