@@ -29,6 +29,8 @@ use crate::token::{Keyring, MintPolicy, PathPattern};
 
 /// The operator's own socket in the data folder: the API without a key, for whoever owns the folder.
 pub const OPERATOR_SOCKET: &str = "operator.sock";
+/// Connections for probes and operators, apart from everybody else's.
+const OPERATOR_CONNECTIONS: usize = 64;
 /// How often the key file and the client store are looked at for changes.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest path a Unix socket can have on every platform (`sun_path`), with its final NUL.
@@ -200,7 +202,12 @@ impl App {
         let slots = Arc::new(Semaphore::new(config.limits.connections));
         let mut servers = JoinSet::new();
         for (listener, routes) in listeners {
-            servers.spawn(server::serve(listener, Arc::new(routes), config.limits, Arc::clone(&slots), stop.clone()));
+            let slots = if routes.is_for_operators() {
+                Arc::new(Semaphore::new(OPERATOR_CONNECTIONS))
+            } else {
+                Arc::clone(&slots)
+            };
+            servers.spawn(server::serve(listener, Arc::new(routes), config.limits, slots, stop.clone()));
         }
         let mut keepers = JoinSet::new();
         let store = Arc::clone(&state.store);

@@ -242,7 +242,8 @@ fn revocation(mut section: Section<'_>, errors: &Errors) -> (StalenessPolicy, Du
         )
     });
     let leeway = section.span("leeway").and_then(|found| {
-        found.parse(errors, |span| if span <= NOT_BEFORE_LEEWAY { Ok(span) } else { Err("must be at most \"30s\"") })
+        found
+            .parse(errors, |span| if span <= NOT_BEFORE_LEEWAY / 2 { Ok(span) } else { Err("must be at most \"15s\"") })
     });
     section.finish();
     let policy = StalenessPolicy {

@@ -29,6 +29,15 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// Said once, without the link: a stranger's bad link is nothing to warn about.
+    pub fn log(&self, what: &'static str) {
+        let verdict = self.verdict.as_str();
+        match self.token {
+            Some((key, id)) => info!(verdict, %key, token = %id, "{what}"),
+            None => info!(verdict, "{what}"),
+        }
+    }
+
     const fn new(problem: ProblemKind, verdict: Verdict) -> Self {
         Self { problem, verdict, token: None }
     }
@@ -127,13 +136,9 @@ pub fn split(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix(PREFIX)?.split_once('/')
 }
 
-/// The refusal, said once in the log: a stranger's bad link is nothing to warn about.
+/// The refusal's answer.
 fn reject(rejection: &Rejection, headers: &HeaderMap) -> Response<Body> {
-    let verdict = rejection.verdict.as_str();
-    match rejection.token {
-        Some((key, id)) => info!(verdict, %key, token = %id, "download refused"),
-        None => info!(verdict, "download refused"),
-    }
+    rejection.log("download refused");
     let mut problem = Problem::new(rejection.problem);
     if rejection.problem == ProblemKind::MethodNotAllowed {
         problem = problem.allow("GET, HEAD");

@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use tracing::info;
 
 use super::download::{self, Rejection};
 use super::listen::Peer;
@@ -58,7 +57,7 @@ pub async fn judge(
         Err(rejection) => {
             state.metrics.count_download(rejection.verdict);
             let reason = reason(rejection.problem);
-            info!(verdict = rejection.verdict.as_str(), reason, "edge told to refuse");
+            rejection.log("edge told to refuse");
             refuse(StatusCode::FORBIDDEN, reason)
         }
     }

@@ -59,6 +59,7 @@ pub enum Audience {
 pub struct Routes {
     state: Arc<AppState>,
     has_downloads: bool,
+    is_for_operators: bool,
     router: Router,
     request_timeout: Duration,
 }
@@ -82,9 +83,15 @@ impl Routes {
         Self {
             state: Arc::clone(state),
             has_downloads: audiences.contains(&Audience::Download),
+            is_for_operators: caller.is_some() || audiences == [Audience::Ops],
             router,
             request_timeout: state.limits.request_timeout,
         }
+    }
+
+    /// Whether only operators and their probes come here: they must get through when everybody else waits.
+    pub const fn is_for_operators(&self) -> bool {
+        self.is_for_operators
     }
 
     /// Answers a request that is not a download.
