@@ -320,7 +320,11 @@ impl Keeper {
                 keys_seen = changed;
                 self.reload_keys();
             }
-            refresh_clients(&self.state, &*self.clients, &self.configured).await;
+            // A store that hangs must not hold up the keys.
+            let refresh = refresh_clients(&self.state, &*self.clients, &self.configured);
+            if tokio::time::timeout(WATCH_INTERVAL, refresh).await.is_err() {
+                self.state.clients.replace_configured(&self.configured);
+            }
         }
     }
 

@@ -243,7 +243,7 @@ fn revocation(mut section: Section<'_>, errors: &Errors) -> (StalenessPolicy, Du
     });
     let leeway = section.span("leeway").and_then(|found| {
         found
-            .parse(errors, |span| if span <= NOT_BEFORE_LEEWAY / 2 { Ok(span) } else { Err("must be at most \"15s\"") })
+            .parse(errors, |span| if span <= NOT_BEFORE_LEEWAY / 3 { Ok(span) } else { Err("must be at most \"10s\"") })
     });
     section.finish();
     let policy = StalenessPolicy {

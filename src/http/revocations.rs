@@ -121,7 +121,16 @@ pub async fn create(
     }
     let now = state.clock.now().wall;
     let proposal = propose(&state, request, &client.name, now)?;
-    let revocation = proposal.into_revocation(RevocationId::new(random()), now, state.signing.bounds);
+    let covers_now = proposal.issued_before == IssuedBefore::Now;
+    let mut revocation = proposal.into_revocation(RevocationId::new(random()), now, state.signing.bounds);
+    if covers_now {
+        // A link minted just after an earlier cut-off counts as issued just past it: reach beyond that one, too.
+        let near = now.plus(state.signing.bounds.leeway * 2).0;
+        let earlier = state.index.look(|view| view.cut_off(revocation.target.member().as_bytes()));
+        if let Some(earlier) = earlier.filter(|earlier| *earlier <= near) {
+            revocation.score = revocation.score.max(earlier + 1);
+        }
+    }
     let recorded = state.store.revoke(revocation).await?;
     let revocation = recorded.revocation;
     tracing::info!(id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");

@@ -206,7 +206,7 @@ fn until_seconds(until: UnixMillis) -> u32 {
 }
 
 fn until_millis(until: u32) -> UnixMillis {
-    UnixMillis(if until == u32::MAX { u64::MAX } else { u64::from(until) * 1000 })
+    if until == u32::MAX { UnixMillis::MAX } else { UnixMillis(u64::from(until) * 1000) }
 }
 
 #[cfg(test)]

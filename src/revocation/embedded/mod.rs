@@ -117,7 +117,10 @@ impl Inner {
     fn reopen_if_broken(&self) -> Result<(), StoreError> {
         let mut database = self.database.write();
         if database.is_none() {
-            *database = Some(open_database(&self.path)?);
+            let opened = open_database(&self.path)?;
+            // What was being written may be there after all: whatever is on disk bites.
+            tables::load(&opened, &self.index)?;
+            *database = Some(opened);
         }
         Ok(())
     }
@@ -150,11 +153,14 @@ impl RevocationStore for EmbeddedStore {
 
     async fn follow(&self) {
         let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+        let start = self.inner.clock.now();
         loop {
             tick.tick().await;
             let swept = self
-                .run(|inner| {
-                    let now = inner.clock.now().wall;
+                .run(move |inner| {
+                    // By elapsed time: a wall clock that was stepped ahead must not make anybody forget.
+                    let at = inner.clock.now();
+                    let now = at.wall.min(start.wall.plus(at.uptime.saturating_sub(start.uptime)));
                     let lapsed = inner.read(|database| tables::lapsed(database, now))?;
                     for id in &lapsed {
                         inner.write(|database| tables::remove(database, id))?;

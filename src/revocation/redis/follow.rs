@@ -100,8 +100,10 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     loop {
         let asked = inner.clock.now();
         let read = read_stream(inner, &mut connection, &mut position, &inner.index, block).await?;
-        // The first read only proves that nothing is missing; from then on each waits for something new.
-        block = Some(BLOCK);
+        // First to the end of what is there; from then on each read waits for something new.
+        if read < READ_COUNT {
+            block = Some(BLOCK);
+        }
         if read == 0 {
             let asked = inner.clock.now();
             let header = snapshot::header(&mut connection, &inner.keys).await?;
@@ -240,7 +242,8 @@ pub async fn read_stream(
         for change in &entry.changes {
             index.apply(*change);
         }
-        if entry.beats {
+        // A beat that was there before we waited says nothing about now.
+        if entry.beats && block.is_some() {
             index.freshness().set_beat(inner.clock.now());
         }
         if entry.has_garbage {

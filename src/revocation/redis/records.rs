@@ -54,7 +54,7 @@ pub async fn lift(inner: &Inner, ids: &[&str]) -> Result<(String, Vec<Revocation
         .link
         .run(async |mut connection| {
             let mut call = scripts::LIFT.key(inner.keys.all());
-            call.arg(STREAM_RETENTION.as_millis() as u64);
+            call.arg(STREAM_RETENTION.as_millis() as u64).arg(inner.clock.now().wall.0);
             for id in ids {
                 call.arg(*id);
             }
@@ -75,7 +75,7 @@ pub async fn find(inner: &Inner, id: &RevocationId) -> Result<Option<Revocation>
 /// A page, newest first: by creation time, ties by id, as the sorted set has them.
 pub async fn list(inner: &Inner, query: &ListQuery) -> Result<Page, StoreError> {
     let mut page = Page::default();
-    let mut scanned = 0;
+    let (mut scanned, mut looked_at) = (0, 0);
     let from = query.after.as_ref().map_or_else(|| "+inf".to_owned(), |after| after.created_at.0.to_string());
     loop {
         let batch = fetch(inner, &from, scanned as isize).await?;
@@ -85,6 +85,7 @@ pub async fn list(inner: &Inner, query: &ListQuery) -> Result<Page, StoreError> 
                 .after
                 .as_ref()
                 .is_some_and(|after| (created_at.0, id.as_str()) >= (after.created_at.0, after.id.as_str()));
+            looked_at += usize::from(!is_behind);
             let Some(record) = record.as_ref().filter(|_| !is_behind) else { continue };
             let revocation = parse(record)?;
             if query.matches(&revocation) {
@@ -99,7 +100,7 @@ pub async fn list(inner: &Inner, query: &ListQuery) -> Result<Page, StoreError> 
             }
         }
         let Some((id, created_at, _)) = batch.last() else { return Ok(page) };
-        if scanned >= SCAN_BUDGET {
+        if looked_at >= SCAN_BUDGET {
             page.next = id.parse().ok().map(|id| PageCursor { created_at: *created_at, id });
             return Ok(page);
         }

@@ -104,6 +104,8 @@ fn remembered(target: &Target, score: u64, now: UnixMillis, max_ttl: Duration) -
         created_by: "linkgate".into(),
         expires_at: end,
         lapses_at: end.map(|end| end.plus(PRUNE_GRACE)),
-        reason: Some("written back after the store had lost it; who asked for it and why is not known".into()),
+        reason: Some(
+            "written back after the store had lost it; who asked for it, why, and until when is not known".into(),
+        ),
     }
 }

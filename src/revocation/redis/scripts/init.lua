@@ -6,6 +6,11 @@ if epoch or epoch_t or epoch_c then
 end
 redis.call('ZADD', links, ARGV[1], '!')
 redis.call('ZADD', cutoffs, ARGV[1], '!')
+-- Sets that were lost are made again from the records, as far as those are left.
+for _, json in ipairs(redis.call('HVALS', records)) do
+  local record = cjson.decode(json)
+  redis.call('ZADD', (set_of(record.member)), 'GT', integer(record.score), record.member)
+end
 epoch = redis.call('ZSCORE', links, '!')
 redis.call('DEL', stream)
 last = redis.call('XADD', stream, '*', 'p', '0-0', 'n', 0, 'e', epoch)

@@ -1,8 +1,9 @@
--- ARGV: retention_ms, then ids; without ids, whatever has lapsed by the server's clock. Answers the lifted records.
+-- ARGV: retention_ms, the caller's time in ms, then ids. Without ids, whatever has lapsed by the server's clock and by
+-- the caller's, so that one clock that has jumped ahead lifts nothing. Answers the lifted records.
 if not whole then return redis.error_reply('LINKGATELOST') end
 local ids = {}
-for at = 2, #ARGV do ids[#ids + 1] = ARGV[at] end
-if #ids == 0 then ids = redis.call('ZRANGEBYSCORE', by_lapse, '-inf', integer(now), 'LIMIT', 0, 100) end
+for at = 3, #ARGV do ids[#ids + 1] = ARGV[at] end
+if #ids == 0 then ids = redis.call('ZRANGEBYSCORE', by_lapse, '-inf', integer(math.min(now, tonumber(ARGV[2]))), 'LIMIT', 0, 100) end
 local lifted, operations = {}, {}
 for _, id in ipairs(ids) do
   local record = redis.call('HGET', records, id)

@@ -4,9 +4,11 @@ if not whole then return redis.error_reply('LINKGATELOST') end
 local operations = {}
 for at = 2, #ARGV, 6 do
   local member, score = ARGV[at], ARGV[at + 1]
-  local known = redis.call('ZSCORE', (set_of(member)), member)
-  if not known or tonumber(known) < tonumber(score) then
-    local letter, operation = add(member, score, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
+  local set, letter = set_of(member)
+  local known = redis.call('ZSCORE', set, member)
+  -- Readers keep the ends of links in whole seconds, rounded up: a link that is known is known well enough.
+  if not known or (letter == 'c' and tonumber(known) < tonumber(score)) then
+    local _, operation = add(member, score, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
     operations[#operations + 1] = letter
     operations[#operations + 1] = operation
   end
