@@ -12,6 +12,37 @@ use std::time::{Duration, Instant};
 /// How long anything may take to come up or to happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What people call their files, and what edges could misread.
+pub const ODD_NAMES: &[&str] = &[
+    "plain.txt",
+    "a b.txt",
+    "50%.txt",
+    "%41.txt",
+    "%2e%2e.txt",
+    "%2f.txt",
+    "q?x=1.txt",
+    "h#x.txt",
+    "a+b.txt",
+    "a;b.txt",
+    "it's.txt",
+    "say \"hi\".txt",
+    "é.txt",
+    "e\u{301}.txt",
+    "漢字.txt",
+    "🎉 party.txt",
+    "a&b=c.txt",
+    "<b>.txt",
+    "a..b",
+    "dot.",
+    "tilde~",
+    "star*.txt",
+    "[x]{y}|z^`.txt",
+    "a,b@c!$().txt",
+    "C:notes.txt",
+    "deep/er/ä/ö.txt",
+    "ab\u{200f}.txt",
+];
+
 /// A child process that does not outlive the test.
 pub struct Process(pub Child);
 
