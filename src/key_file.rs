@@ -14,7 +14,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::clock::UnixMillis;
 use crate::entropy::random;
-use crate::files::{self, Mode};
+use crate::files;
 use crate::token::{KeyEntry, KeyId, KeyState, Keyring, KeyringError, Secret};
 
 /// The file inside the data folder.
@@ -173,7 +173,7 @@ impl Keys {
         let text = toml::to_string(&document)
             .map(Zeroizing::new)
             .map_err(|error| KeyFileError::Malformed(path.display().to_string(), error.to_string()))?;
-        files::replace(path, text.as_bytes(), Mode::OwnerOnly).map_err(|error| KeyFileError::Io(path.to_owned(), error))
+        files::replace(path, text.as_bytes()).map_err(|error| KeyFileError::Io(path.to_owned(), error))
     }
 
     /// The keys, ready for use.

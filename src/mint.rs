@@ -13,7 +13,7 @@ use crate::collection::Collection;
 use crate::entropy;
 use crate::revocation::{Bearings, Bounds, Kind, RevocationView, issue_time};
 use crate::token::{
-    ClientName, Disposition, Expiry, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish, seal,
+    ClientName, Disposition, Expiry, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish, parse_network, seal,
 };
 
 /// Most links in one batch.
@@ -172,9 +172,6 @@ fn refresh_after(issued: UnixMillis, expires: UnixMillis) -> UnixMillis {
 }
 
 fn networks(list: &[String]) -> Result<Vec<IpNet>, MintError> {
-    let parse = |text: &String| {
-        let network = text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::IpAddr| address.into()));
-        network.ok_or_else(|| MintError::Network(text.chars().take(64).collect()))
-    };
+    let parse = |text: &String| parse_network(text).ok_or_else(|| MintError::Network(text.chars().take(64).collect()));
     list.iter().map(parse).collect()
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 
 use super::{ClientRecord, ClientStore};
-use crate::files::{self, Mode};
+use crate::files;
 use crate::revocation::StoreError;
 
 /// The file inside the data folder.
@@ -42,7 +42,7 @@ impl FileClients {
         let mut clients = self.read()?;
         let value = work(&mut clients);
         let text = serde_json::to_vec_pretty(&clients).map_err(|error| StoreError::Failed(error.to_string()))?;
-        files::replace(&self.path, &text, Mode::OwnerOnly).map_err(|error| self.failed(&error))?;
+        files::replace(&self.path, &text).map_err(|error| self.failed(&error))?;
         Ok(value)
     }
 

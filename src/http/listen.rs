@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::token::parse_network;
+
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -79,10 +81,9 @@ impl TrustedProxies {
             if item == "unix" {
                 proxies.unix = true;
             } else {
-                let network = item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
-                proxies
-                    .networks
-                    .push(network.ok_or("may hold \"unix\", addresses and networks such as \"10.0.0.0/8\"")?);
+                proxies.networks.push(
+                    parse_network(item).ok_or("may hold \"unix\", addresses and networks such as \"10.0.0.0/8\"")?,
+                );
             }
         }
         Ok(proxies)

@@ -81,6 +81,11 @@ impl fmt::Debug for Networks<'_> {
     }
 }
 
+/// Reads a network, or a single address as a network of its own; `None` for anything else.
+pub fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
 /// Without host bits; IPv4 in IPv6's clothes as IPv4, because that is how addresses are compared.
 fn canonical(network: IpNet) -> IpNet {
     let network = network.trunc();

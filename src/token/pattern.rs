@@ -30,6 +30,11 @@ pub enum PatternError {
 }
 
 impl PathPattern {
+    /// `**`: every path.
+    pub fn anything() -> Self {
+        Self("**".to_owned())
+    }
+
     /// # Errors
     /// Says what is wrong with the pattern.
     pub fn parse(text: &str) -> Result<Self, PatternError> {

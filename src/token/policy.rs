@@ -80,6 +80,11 @@ impl MintRefusal {
 }
 
 impl MintPolicy {
+    /// Every path of every collection: for the operator.
+    pub fn unbounded() -> Self {
+        Self { allow: vec![PathPattern::anything()], ..Self::default() }
+    }
+
     /// Checks a wish and turns it into claims. `network_bytes` is where the encoded networks are kept for the
     /// life of the claims; `default_ttl` is the collection's.
     ///

@@ -100,6 +100,9 @@ impl Link {
     }
 }
 
+const LOST: &str = "the revocation sets are missing or torn";
+const WRONG_TYPE: &str = "one of our keys has another type; is the key_prefix used by something else?";
+
 /// An error of the crate in our own words; never with arguments of commands.
 pub fn store_error(error: RedisError) -> StoreError {
     let mut text = error.to_string();
@@ -111,15 +114,13 @@ pub fn store_error(error: RedisError) -> StoreError {
     }
     match error.code().unwrap_or_default() {
         code if code.starts_with("LINKGATE") => {
-            return StoreError::Lost("the revocation sets are missing or torn".into());
+            return StoreError::Lost(LOST.into());
         }
         "OOM" => return StoreError::Full,
         "MISCONF" | "NOREPLICAS" => return StoreError::Failed(text),
         "WRONGPASS" | "NOAUTH" | "NOPERM" => return StoreError::Forbidden(text),
         "WRONGTYPE" => {
-            return StoreError::Foreign(
-                "one of our keys has another type; is the key_prefix used by something else?".into(),
-            );
+            return StoreError::Foreign(WRONG_TYPE.into());
         }
         "LOADING" | "MASTERDOWN" | "UNBLOCKED" => return StoreError::Unreachable(text),
         "READONLY" => return StoreError::ReadOnly,
@@ -129,10 +130,8 @@ pub fn store_error(error: RedisError) -> StoreError {
         ErrorKind::Server(ServerErrorKind::ReadOnly) => StoreError::ReadOnly,
         ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => StoreError::Forbidden(text),
         // A script's error carries the code of the command that failed inside it.
-        _ if text.contains("WRONGTYPE") => {
-            StoreError::Foreign("one of our keys has another type; is the key_prefix used by something else?".into())
-        }
-        _ if text.contains("LINKGATE") => StoreError::Lost("the revocation sets are missing or torn".into()),
+        _ if text.contains("WRONGTYPE") => StoreError::Foreign(WRONG_TYPE.into()),
+        _ if text.contains("LINKGATE") => StoreError::Lost(LOST.into()),
         _ if text.contains("READONLY") => StoreError::ReadOnly,
         _ if text.contains("OOM") => StoreError::Full,
         ErrorKind::Io => StoreError::Unreachable(text),

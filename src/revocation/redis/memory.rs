@@ -41,7 +41,7 @@ impl EpochMemory {
         let note = Remembered { store: self.store.clone(), epoch: epoch.to_owned() };
         let written = serde_json::to_vec(&note)
             .map_err(std::io::Error::other)
-            .and_then(|text| crate::files::replace(&self.path, &text, crate::files::Mode::OwnerOnly));
+            .and_then(|text| crate::files::replace(&self.path, &text));
         if let Err(error) = written {
             warn!(%error, "the data folder cannot be written: an emptied store would not be noticed after a restart");
         }

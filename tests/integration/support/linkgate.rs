@@ -133,9 +133,8 @@ impl Linkgate {
 
     /// Adds a client with a name of its own; answers its key.
     pub fn new_client(&self, name: &str, roles: &[&str]) -> String {
-        let unique =
-            format!("{name}-{}", std::process::id() as u64 + self.folder.path().to_string_lossy().len() as u64);
-        let name = format!("{unique}-{}", self.folder.path().file_name().unwrap().to_string_lossy());
+        // Several may share one Redis; each has a folder of its own.
+        let name = format!("{name}-{}", self.folder.path().file_name().unwrap().to_string_lossy());
         let mut arguments = vec!["clients", "add", &name, "--allow", "**", "--json"];
         for role in roles {
             arguments.extend(["--role", role]);
