@@ -20,5 +20,6 @@ mod deploy;
 mod direct;
 mod documents;
 mod embedded;
+mod faults;
 mod nginx;
 mod redis;

@@ -1,8 +1,10 @@
 //! Servers to test with, each ended when it is dropped.
 
+pub mod fleet;
 pub mod http;
 pub mod linkgate;
 pub mod nginx;
+pub mod proxy;
 pub mod redis;
 
 use std::path::{Path, PathBuf};

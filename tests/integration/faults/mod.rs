@@ -1,0 +1,7 @@
+//! One fault, one test, one stated outcome. What must hold throughout is in [`crate::support::fleet`].
+
+mod contents;
+mod network;
+mod rights;
+mod server;
+mod verifier;
