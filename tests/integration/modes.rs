@@ -37,7 +37,7 @@ struct Site {
 impl Site {
     fn new(mode: &str) -> Self {
         let redis = Redis::start();
-        let linkgate = Builder::following_with(&redis.url(), mode).start();
+        let linkgate = Builder::following(&redis.url()).revocation(mode).start();
         for path in ["a.txt", "users/42/a.txt", "users/43/a.txt"] {
             linkgate.file(path, b"contents");
         }
@@ -236,7 +236,7 @@ fn a_verifier_that_starts_without_redis_permits_nothing(mode: &str) {
 #[test]
 fn a_verifier_that_asks_each_time_refuses_what_another_has_revoked_at_once() {
     let redis = Redis::start();
-    let modes = [REPLICA, DIRECT].map(|mode| Builder::following_with(&redis.url(), mode));
+    let modes = [REPLICA, DIRECT].map(|mode| Builder::following(&redis.url()).revocation(mode));
     let fleet = Fleet::of(modes);
     for _ in 0..30 {
         let path = fleet.verifiers[0].link("a.txt");
@@ -250,7 +250,7 @@ fn a_verifier_that_asks_each_time_refuses_what_another_has_revoked_at_once() {
 fn a_verifier_that_asks_each_time_does_not_wait_longer_than_it_was_told() {
     let redis = Redis::start();
     let proxy = Proxy::before(&redis.address());
-    let mut fleet = Fleet::of([Builder::following(&redis.url()), Builder::following_with(&proxy.url(), DIRECT)]);
+    let mut fleet = Fleet::of([Builder::following(&redis.url()), Builder::following(&proxy.url()).revocation(DIRECT)]);
     proxy.set(Network::BlackHole);
     for _ in 0..3 {
         let asked = Instant::now();
@@ -269,7 +269,7 @@ fn a_verifier_that_may_not_follow_asks_each_time_if_that_is_its_choice() {
     assert_eq!(set_user(&["on", ">secret", "~*", "+@all"]), "OK");
     let url = format!("redis://linkgate:secret@{}/0", redis.address());
     let choice = "on_stale = \"direct\"\ndirect_timeout = \"1s\"";
-    let mut fleet = Fleet::of([Builder::following(&redis.url()), Builder::following_with(&url, choice)]);
+    let mut fleet = Fleet::of([Builder::following(&redis.url()), Builder::following(&url).revocation(choice)]);
     assert_eq!(set_user(&["-xread"]), "OK");
     let staleness = || fleet.verifiers[1].metric("linkgate_revocation_staleness_seconds");
     eventually("what it has in memory is too old", || staleness() > 3.2);

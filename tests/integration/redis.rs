@@ -134,7 +134,7 @@ fn while_redis_is_gone_links_work_until_they_may_be_stale_and_then_wait_for_it()
 #[test]
 fn serving_while_stale_is_a_choice() {
     let mut redis = Redis::start();
-    let linkgate = Builder::following_with(&redis.url(), "on_stale = \"serve\"").start();
+    let linkgate = Builder::following(&redis.url()).revocation("on_stale = \"serve\"").start();
     linkgate.file("a.txt", b"x");
     let (path, revoked) = (linkgate.link("a.txt"), linkgate.link("a.txt"));
     linkgate.revoke(&json!({ "link": format!("http://links.test{revoked}") }));

@@ -14,6 +14,8 @@ pub struct Builder {
     folder: TempDir,
     edge: &'static str,
     settings: String,
+    store: String,
+    revocation: String,
     sections: String,
     environment: Vec<(String, String)>,
     /// The API keys of a client that the store has already: an admin's and one that mints.
@@ -36,6 +38,8 @@ impl Builder {
             folder: folder(),
             edge: "direct",
             settings: String::new(),
+            store: String::new(),
+            revocation: String::new(),
             sections: String::new(),
             environment: Vec::new(),
             api_keys: None,
@@ -44,12 +48,7 @@ impl Builder {
 
     /// Judges by a Redis, with the shortest staleness that may be asked for, so that tests need not wait long.
     pub fn following(url: &str) -> Self {
-        Self::following_with(url, "")
-    }
-
-    /// The same, with more lines for `[revocation]`.
-    pub fn following_with(url: &str, revocation: &str) -> Self {
-        Self::new().redis(url).section(&format!("[revocation]\nmax_staleness = \"3s\"\n{revocation}"))
+        Self::new().redis(url).revocation("max_staleness = \"3s\"")
     }
 
     pub fn edge(mut self, edge: &'static str) -> Self {
@@ -58,7 +57,19 @@ impl Builder {
     }
 
     pub fn redis(self, url: &str) -> Self {
-        self.section(&format!("[store]\nurl = \"{url}\"\n"))
+        self.store(&format!("url = \"{url}\""))
+    }
+
+    /// Lines for `[store]`.
+    pub fn store(mut self, lines: &str) -> Self {
+        self.store += &format!("{lines}\n");
+        self
+    }
+
+    /// Lines for `[revocation]`.
+    pub fn revocation(mut self, lines: &str) -> Self {
+        self.revocation += &format!("{lines}\n");
+        self
     }
 
     /// Lines for the collection `image`.
@@ -91,7 +102,11 @@ impl Builder {
         let folder = self.folder.path();
         let (media, data, socket) = (folder.join("media"), folder.join("data"), folder.join("all.sock"));
         std::fs::create_dir_all(&media).unwrap();
-        let Self { edge, settings, sections, .. } = &self;
+        let Self { edge, settings, .. } = &self;
+        let named = [("store", &self.store), ("revocation", &self.revocation)];
+        let named = named.iter().filter(|(_, lines)| !lines.is_empty());
+        let sections: String = named.map(|(name, lines)| format!("[{name}]\n{lines}\n")).collect();
+        let sections = sections + &self.sections;
         let configuration = format!(
             "public_url = \"http://links.test\"\ndata_dir = {data:?}\n\n\
              [listen]\ndownload = \"unix:{socket}\"\napi = \"unix:{socket}\"\nops = \"unix:{socket}\"\n\

@@ -6,6 +6,9 @@ pub mod linkgate;
 pub mod nginx;
 pub mod proxy;
 pub mod redis;
+pub mod small_disk;
+pub mod tls;
+pub mod topology;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
