@@ -22,6 +22,7 @@ mod direct;
 mod documents;
 mod embedded;
 mod faults;
+mod history;
 mod modes;
 mod nginx;
 mod redis;
