@@ -1,6 +1,5 @@
 //! The embedded store: what it has answered it still knows, whatever happens.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::try_request;
 use crate::support::linkgate::{Builder, Linkgate};
+use crate::support::small_disk::SmallDisk;
 
 /// Times the process is killed.
 const KILLS: usize = 50;
@@ -83,38 +83,16 @@ fn revocations_and_what_was_lifted_are_the_same_after_a_restart() {
     assert_eq!(linkgate.get(&path).status, 200);
 }
 
-/// A small file system of one's own; mounting takes root.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = crate::support::folder();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
-            .arg(folder.path())
-            .status()
-            .is_ok_and(|status| status.success());
-        mounted.then_some(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
-    let disk =
-        SmallDisk::mount().expect("a small file system is needed: run as root, or in a container that may mount");
-    let data = disk.0.path().join("data");
+    let disk = SmallDisk::mount();
+    let data = disk.path().join("data");
     let mut linkgate = Builder::new().environment("LINKGATE_DATA_DIR", &data.display().to_string()).start();
     linkgate.file("a.txt", b"x");
     let kept = linkgate.link("a.txt");
     linkgate.revoke(&json!({ "link": format!("http://links.test{kept}") }));
 
-    std::fs::write(disk.0.path().join("ballast"), vec![0; 4 << 20]).expect_err("the disk is full now");
+    disk.fill();
     let refused = (0..2000)
         .map(|_| {
             linkgate.api("POST", "/v1/revocations", &json!({ "subject": "x".repeat(100), "reason": "r".repeat(500) }))
@@ -125,7 +103,7 @@ fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
     assert_eq!(refused.json()["type"], "urn:linkgate:problem:store-full");
     assert_eq!(linkgate.get(&kept).status, 410, "what was recorded still bites");
 
-    std::fs::remove_file(disk.0.path().join("ballast")).unwrap();
+    disk.make_room();
     let after = linkgate.link("a.txt");
     linkgate.revoke(&json!({ "link": format!("http://links.test{after}") }));
     linkgate.process.kill();

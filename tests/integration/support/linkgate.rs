@@ -14,8 +14,12 @@ pub struct Builder {
     folder: TempDir,
     edge: &'static str,
     settings: String,
+    store: String,
+    revocation: String,
     sections: String,
     environment: Vec<(String, String)>,
+    /// The API keys of a client that the store has already: an admin's and one that mints.
+    api_keys: Option<(String, String)>,
 }
 
 /// A Linkgate that runs, or has run.
@@ -34,9 +38,17 @@ impl Builder {
             folder: folder(),
             edge: "direct",
             settings: String::new(),
+            store: String::new(),
+            revocation: String::new(),
             sections: String::new(),
             environment: Vec::new(),
+            api_keys: None,
         }
+    }
+
+    /// Judges by a Redis, with the shortest staleness that may be asked for, so that tests need not wait long.
+    pub fn following(url: &str) -> Self {
+        Self::new().redis(url).revocation("max_staleness = \"3s\"")
     }
 
     pub fn edge(mut self, edge: &'static str) -> Self {
@@ -45,7 +57,19 @@ impl Builder {
     }
 
     pub fn redis(self, url: &str) -> Self {
-        self.section(&format!("[store]\nurl = \"{url}\"\n"))
+        self.store(&format!("url = \"{url}\""))
+    }
+
+    /// Lines for `[store]`.
+    pub fn store(mut self, lines: &str) -> Self {
+        self.store += &format!("{lines}\n");
+        self
+    }
+
+    /// Lines for `[revocation]`.
+    pub fn revocation(mut self, lines: &str) -> Self {
+        self.revocation += &format!("{lines}\n");
+        self
     }
 
     /// Lines for the collection `image`.
@@ -66,7 +90,8 @@ impl Builder {
     }
 
     /// Another instance with the same keys, clients and store: only the Redis makes sense for it.
-    pub fn beside(self, other: &Linkgate) -> Self {
+    pub fn beside(mut self, other: &Linkgate) -> Self {
+        self.api_keys = Some((other.admin_key.clone(), other.mint_key.clone()));
         std::fs::create_dir(self.folder.path().join("data")).unwrap();
         std::fs::copy(other.data_dir().join("keys.toml"), self.folder.path().join("data/keys.toml")).unwrap();
         self
@@ -77,7 +102,11 @@ impl Builder {
         let folder = self.folder.path();
         let (media, data, socket) = (folder.join("media"), folder.join("data"), folder.join("all.sock"));
         std::fs::create_dir_all(&media).unwrap();
-        let Self { edge, settings, sections, .. } = &self;
+        let Self { edge, settings, .. } = &self;
+        let named = [("store", &self.store), ("revocation", &self.revocation)];
+        let named = named.iter().filter(|(_, lines)| !lines.is_empty());
+        let sections: String = named.map(|(name, lines)| format!("[{name}]\n{lines}\n")).collect();
+        let sections = sections + &self.sections;
         let configuration = format!(
             "public_url = \"http://links.test\"\ndata_dir = {data:?}\n\n\
              [listen]\ndownload = \"unix:{socket}\"\napi = \"unix:{socket}\"\nops = \"unix:{socket}\"\n\
@@ -96,8 +125,9 @@ impl Builder {
         if !data.join("keys.toml").exists() {
             linkgate.succeed(&["keys", "new"]);
         }
-        linkgate.admin_key = linkgate.new_client("admin-test", &["admin"]);
-        linkgate.mint_key = linkgate.new_client("app-test", &["mint"]);
+        (linkgate.admin_key, linkgate.mint_key) = self.api_keys.unwrap_or_else(|| {
+            (linkgate.new_client("admin-test", &["admin"]), linkgate.new_client("app-test", &["mint"]))
+        });
         linkgate
     }
 
@@ -194,7 +224,33 @@ impl Linkgate {
     }
 
     pub fn get(&self, path: &str) -> Response {
-        request(&self.place(), "GET", path, &[], b"")
+        self.get_as("GET", path, &[])
+    }
+
+    /// The status of a download.
+    pub fn status(&self, path: &str) -> u16 {
+        self.get(path).status
+    }
+
+    /// A request without a key, with headers of its own.
+    pub fn get_as(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        request(&self.place(), method, path, headers, b"")
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.status("/readyz") == 200
+    }
+
+    /// Why it is not ready.
+    pub fn reason(&self) -> String {
+        self.get("/readyz").json()["reason"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The value of a metric, named with its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let metrics = self.get("/metrics").text();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
     }
 
     /// Calls the API as the admin.
@@ -220,6 +276,11 @@ impl Linkgate {
     /// Mints a link to a path; answers the part of it behind the host.
     pub fn link(&self, path: &str) -> String {
         path_of(&self.mint(&json!({ "path": path })))
+    }
+
+    /// Asks to revoke one link, given the part of it behind the host.
+    pub fn try_revoke(&self, path: &str) -> Response {
+        self.api("POST", "/v1/revocations", &json!({ "link": format!("http://links.test{path}") }))
     }
 
     /// Revokes; answers the revocation.

@@ -1,9 +1,14 @@
 //! Servers to test with, each ended when it is dropped.
 
+pub mod fleet;
 pub mod http;
 pub mod linkgate;
 pub mod nginx;
+pub mod proxy;
 pub mod redis;
+pub mod small_disk;
+pub mod tls;
+pub mod topology;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -105,3 +110,18 @@ pub fn free_port() -> u16 {
 pub fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("lg").tempdir_in("/tmp").unwrap()
 }
+
+/// Runs the same tests in several settings: `in_each!([test, test]: module = setting, module = setting)`.
+///
+/// Each test is a function that takes a setting; a setting is an expression as seen from inside its module.
+macro_rules! in_each {
+    ($tests:tt: $($module:ident = $setting:expr),+ $(,)?) => {
+        $( crate::support::in_each!(@ $module, $setting, $tests); )+
+    };
+    (@ $module:ident, $setting:expr, [$($test:ident),+ $(,)?]) => {
+        mod $module {
+            $( #[test] fn $test() { super::$test($setting); } )+
+        }
+    };
+}
+pub(crate) use in_each;

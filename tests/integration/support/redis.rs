@@ -4,14 +4,15 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::http::{Place, raw};
 use super::{Process, eventually, folder, free_port};
 
-/// A Redis that can be stopped and started again on the same port.
+/// A Redis that can be stopped and started again on the same port, with the same folder.
 pub struct Redis {
     folder: TempDir,
+    program: &'static str,
     port: u16,
     options: Vec<String>,
+    sign_in: Vec<String>,
     pub process: Process,
 }
 
@@ -21,11 +22,32 @@ impl Redis {
         Self::with(&["--save", "", "--appendonly", "no"])
     }
 
+    /// Keeps what it has answered, whatever happens.
+    pub fn durable() -> Self {
+        Self::with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// Follows another one.
+    pub fn replica_of(master: &Self) -> Self {
+        let replica = Self::with(&["--save", "", "--replicaof", &format!("127.0.0.1 {}", master.port)]);
+        eventually("the replica is in step", || {
+            replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+        replica
+    }
+
     pub fn with(options: &[&str]) -> Self {
+        Self::of("redis-server", folder(), free_port(), &[], options)
+    }
+
+    /// A server of another make or with another way in. `sign_in` is what redis-cli needs besides the port.
+    pub fn of(program: &'static str, folder: TempDir, port: u16, sign_in: &[&str], options: &[&str]) -> Self {
         let mut redis = Self {
-            folder: folder(),
-            port: free_port(),
+            folder,
+            program,
+            port,
             options: options.iter().map(ToString::to_string).collect(),
+            sign_in: sign_in.iter().map(ToString::to_string).collect(),
             process: Process::start(Command::new("true").stdin(Stdio::null())),
         };
         redis.launch();
@@ -33,18 +55,31 @@ impl Redis {
     }
 
     pub fn launch(&mut self) {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]).args(&self.options);
+        let mut command = Command::new(self.program);
+        let port = self.port.to_string();
+        // Later options win: a server with TLS has no plain port.
+        command.args(["--port", &port]).args(&self.options).args([
+            "--bind",
+            "127.0.0.1",
+            "--repl-diskless-sync-delay",
+            "0",
+        ]);
         command.arg("--dir").arg(self.folder.path()).stdout(Stdio::null()).stdin(Stdio::null());
         self.process = Process::start(&mut command);
         eventually("redis answers", || {
-            let answer = raw(&Place::Tcp(self.address()), b"PING\r\nQUIT\r\n").unwrap_or_default();
-            answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH")
+            let ended = self.process.0.try_wait().unwrap();
+            assert!(ended.is_none(), "{} {:?} ended: {ended:?}", self.program, self.options);
+            let answer = self.cli(&["PING"]);
+            answer.starts_with("PONG") || answer.starts_with("NOAUTH")
         });
     }
 
     pub fn stop(&mut self) {
         self.process.kill();
+    }
+
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn address(&self) -> String {
@@ -57,11 +92,22 @@ impl Redis {
 
     /// Runs a command through redis-cli.
     pub fn cli(&self, arguments: &[&str]) -> String {
-        let output = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string()])
-            .args(arguments)
-            .output()
-            .unwrap_or_else(|error| panic!("redis-cli cannot be started ({error}): run tests/run"));
+        let output = self.command().args(arguments).output();
+        let output = output.unwrap_or_else(|error| panic!("redis-cli cannot be started ({error}): run tests/run"));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Sends many commands at once, one a line.
+    pub fn pipe(&self, commands: &str) {
+        use std::io::Write;
+        let mut child = self.command().arg("--pipe").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("redis-cli");
+        command.args(["-p", &self.port.to_string()]).args(&self.sign_in).stderr(Stdio::null());
+        command
     }
 }

@@ -1,0 +1,73 @@
+//! A verifier itself is frozen, or killed at the worst moment.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::support::fleet::{Fleet, MAX_STALENESS};
+use crate::support::linkgate::Builder;
+use crate::support::redis::Redis;
+
+/// Revocations that take a while to load.
+const MANY: usize = 200_000;
+
+#[test]
+fn a_verifier_that_was_frozen_for_too_long_wakes_up_stale_and_then_knows() {
+    let redis = Redis::start();
+    let mut fleet = Fleet::over(&[redis.url(), redis.url()]);
+    fleet.verifiers[1].process.signal("STOP");
+    let path = fleet.revoke_while_some_are_cut_off(0);
+    std::thread::sleep(MAX_STALENESS + Duration::from_millis(500));
+    fleet.verifiers[1].process.signal("CONT");
+    let first = fleet.verifiers[1].status(&path);
+    assert!(first == 503 || first == 410, "its first answer was {first}");
+    fleet.recovers();
+}
+
+#[test]
+fn a_verifier_that_was_frozen_for_a_moment_catches_up_even_when_the_stream_was_trimmed() {
+    let redis = Redis::start();
+    let mut fleet = Fleet::over(&[redis.url(), redis.url()]);
+    let before = fleet.revoke(0);
+    fleet.watch_until("both know", |fleet| fleet.all(&before, 410));
+    fleet.verifiers[1].process.signal("STOP");
+    let missed = [0, 0, 0].map(|at| fleet.revoke_while_some_are_cut_off(at));
+    redis.cli(&["XTRIM", "linkgate:{rv}:s", "MAXLEN", "0"]);
+    std::thread::sleep(Duration::from_millis(1_200));
+    fleet.verifiers[1].process.signal("CONT");
+    fleet.watch_until("it has caught up", |fleet| missed.iter().all(|path| fleet.all(path, 410)));
+    assert_eq!(fleet.verifiers[1].status(&fleet.valid), 200, "it was never stale");
+    fleet.recovers();
+}
+
+#[test]
+fn a_verifier_that_is_killed_while_it_loads_permits_nothing_before_and_starts_again() {
+    let redis = Redis::start();
+    let mut fleet = Fleet::over(&[redis.url()]);
+    let revoked = fleet.revoke(0);
+    preload(&redis);
+    let mut late = Builder::following(&redis.url()).beside(&fleet.verifiers[0]).prepare();
+    late.file("a.txt", b"contents");
+    for pause in [0, 40, 150] {
+        late.launch();
+        std::thread::sleep(Duration::from_millis(pause));
+        assert!([410, 503].contains(&late.status(&revoked)), "after {pause} ms");
+        let status = late.status(&fleet.valid);
+        assert!(status == 503 || late.is_ready(), "it answered {status} before it was ready, after {pause} ms");
+        late.process.kill();
+    }
+    late.launch();
+    late.until_ready();
+    assert_eq!(late.metric("linkgate_revocations{set=\"links\"}"), (MANY + 1) as f64);
+    fleet.verifiers.push(late);
+    fleet.recovers();
+}
+
+/// Writes members into the set of links, as a store has them that has been used for long.
+fn preload(redis: &Redis) {
+    let far = u64::MAX >> 22; // an end in milliseconds, below any epoch
+    let mut commands = String::new();
+    for n in 0..MANY {
+        writeln!(commands, "ZADD linkgate:{{rv}}:t {far} {n:021}A").unwrap();
+    }
+    redis.pipe(&commands);
+}
