@@ -33,6 +33,8 @@ pub const OPERATOR_SOCKET: &str = "operator.sock";
 const OPERATOR_CONNECTIONS: usize = 64;
 /// How often the key file and the client store are looked at for changes.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long saying goodbye to the store may take when the process ends.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest path a Unix socket can have on every platform (`sun_path`), with its final NUL.
 const MAX_SOCKET_PATH: usize = 104;
 
@@ -42,7 +44,6 @@ pub struct Parts {
     pub index: Arc<Index>,
     pub store: Arc<dyn RevocationStore>,
     pub clients: Arc<dyn ClientStore>,
-    redis: Option<RedisStore>,
 }
 
 impl Parts {
@@ -55,17 +56,18 @@ impl Parts {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let index = Arc::new(Index::default());
         let max_ttl = config.bounds.max_ttl;
-        let (store, clients, redis): (Arc<dyn RevocationStore>, Arc<dyn ClientStore>, _) = match &config.store {
+        let (store, clients): (Arc<dyn RevocationStore>, Arc<dyn ClientStore>) = match &config.store {
             StoreConfig::Embedded => {
-                let store = EmbeddedStore::open(&config.data_dir, Arc::clone(&index), Arc::clone(&clock), max_ttl)?;
-                (Arc::new(store), Arc::new(FileClients::new(&config.data_dir)), None)
+                let (index, clock) = (Arc::clone(&index), Arc::clone(&clock));
+                let store = EmbeddedStore::open(&config.data_dir, index, clock, max_ttl, config.session_window)?;
+                (Arc::new(store), Arc::new(FileClients::new(&config.data_dir)))
             }
-            StoreConfig::Redis { .. } => {
+            StoreConfig::Redis(_) => {
                 let store = open_redis(config, Arc::clone(&index), Arc::clone(&clock))?;
-                (Arc::new(store.clone()), Arc::new(store.clone()), Some(store))
+                (Arc::new(store.clone()), Arc::new(store))
             }
         };
-        Ok(Self { clock, index, store, clients, redis })
+        Ok(Self { clock, index, store, clients })
     }
 
     /// What handlers see.
@@ -77,7 +79,6 @@ impl Parts {
         let direct = config.collections.values().filter(|one| one.edge == EdgeKind::Direct);
         let direct: BTreeMap<_, _> =
             direct.map(|one| (one.name().as_str().to_owned(), DirectFiles::new(&one.root))).collect();
-        let redis = self.redis;
         Ok(Arc::new(AppState {
             signing: Signing {
                 keyring: ArcSwap::from_pointee(keyring),
@@ -87,6 +88,7 @@ impl Parts {
             },
             direct,
             index: self.index,
+            mode: config.mode,
             staleness: config.staleness,
             store: self.store,
             clients: Registry::default(),
@@ -94,7 +96,6 @@ impl Parts {
             metrics: Metrics::default(),
             listen: config.listen.clone(),
             limits: config.limits,
-            store_trouble: Box::new(move || redis.as_ref()?.trouble().map(|trouble| trouble.to_string())),
         }))
     }
 }
@@ -104,10 +105,10 @@ impl Parts {
 /// # Errors
 /// When the configuration names none.
 pub fn open_redis(config: &Config, index: Arc<Index>, clock: Arc<dyn Clock>) -> Result<RedisStore> {
-    let StoreConfig::Redis { url, key_prefix } = &config.store else {
+    let StoreConfig::Redis(redis) = &config.store else {
         bail!("`store.url` names no Redis");
     };
-    Ok(RedisStore::new(url, key_prefix, &config.data_dir, index, clock, config.bounds.max_ttl)?)
+    Ok(RedisStore::new(redis, &config.data_dir, index, clock, config.bounds.max_ttl)?)
 }
 
 /// Makes the data folder, for its owner only.
@@ -210,7 +211,10 @@ impl App {
         }
         let mut keepers = JoinSet::new();
         let store = Arc::clone(&state.store);
-        keepers.spawn(async move { store.follow().await });
+        keepers.spawn({
+            let store = Arc::clone(&store);
+            async move { store.follow().await }
+        });
         let keeper = Keeper {
             state,
             clients,
@@ -231,6 +235,9 @@ impl App {
         }
         info!("draining");
         while servers.join_next().await.is_some() {}
+        if tokio::time::timeout(GOODBYE_TIMEOUT, store.close()).await.is_err() {
+            warn!("the store was too slow to say goodbye to");
+        }
         Ok(())
     }
 }

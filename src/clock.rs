@@ -97,6 +97,31 @@ impl Moment {
     }
 }
 
+/// How long the machine has been up, sleep included, and which of its starts that counts from: a clock that survives
+/// the process and that nobody can set.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BootTime {
+    /// The kernel's name for this start of the machine.
+    pub boot: String,
+    /// Milliseconds since then.
+    pub millis: u64,
+}
+
+impl BootTime {
+    /// Reads it from Linux' `/proc`; `None` elsewhere.
+    pub fn now() -> Option<Self> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        let seconds: f64 = uptime.split(' ').next()?.parse().ok()?;
+        Some(Self { boot, millis: (seconds * 1000.0) as u64 })
+    }
+
+    /// How long after `earlier` this is; `None` when the machine was started anew in between.
+    pub fn since(&self, earlier: &Self) -> Option<Duration> {
+        (self.boot == earlier.boot).then(|| Duration::from_millis(self.millis.saturating_sub(earlier.millis)))
+    }
+}
+
 /// Where a [`Moment`] comes from.
 pub trait Clock: Send + Sync {
     /// Reads the clocks.

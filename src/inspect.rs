@@ -6,7 +6,7 @@ use crate::clock::UnixMillis;
 use crate::clock::{Moment, Rfc3339};
 use crate::collection::Collection;
 use crate::mint::Signing;
-use crate::revocation::{Denied, RevocationView, StalenessPolicy, admit};
+use crate::revocation::{Denied, Download, RevocationView, StalenessPolicy, admit};
 use crate::token::{
     Examined, Keyring, Malformed, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, VerifiedToken, examine,
 };
@@ -146,7 +146,7 @@ fn judged(
             Inspection::refused(status, refusal.name(), refusal.to_string())
         }
         (Ok(()), Err(denied)) => {
-            let status = if matches!(denied, Denied::Revoked(_)) { 410 } else { 503 };
+            let status = if matches!(denied, Denied::Revoked(_) | Denied::UsedUp) { 410 } else { 503 };
             Inspection::refused(status, denied.name(), denied.to_string())
         }
         (Ok(()), Ok(_)) if !contents.client_networks.is_empty() => {
@@ -160,6 +160,19 @@ fn judged(
 }
 
 impl Inspection {
+    /// What must be asked of the store before the verdict can be told: the link counts its downloads. Asking takes none.
+    pub fn counted_download(&self) -> Option<Download> {
+        let contents = self.contents.as_ref().filter(|_| self.check == Denied::CannotCount.name())?;
+        Some(Download {
+            link: contents.id.parse().ok()?,
+            most: contents.max_downloads?,
+            issued_at: contents.issued_at.0,
+            expires_at: contents.expires_at.0,
+            client: None,
+            begins: false,
+        })
+    }
+
     fn permitted() -> Self {
         Self {
             valid: true,

@@ -13,6 +13,7 @@
 //! | [`config`], [`key_file`], [`collection`] | what is configured |
 //! | [`app`], [`cli`] | one process, put together; the command line |
 //! | [`clock`], [`entropy`], [`files`], [`telemetry`] | the machine: time, randomness, whole files, logs |
+//! | [`span`] | spans of time as people write them |
 //!
 //! # One download
 //!
@@ -41,5 +42,6 @@ pub mod inspect;
 pub mod key_file;
 pub mod mint;
 pub mod revocation;
+pub mod span;
 pub mod telemetry;
 pub mod token;

@@ -100,7 +100,6 @@ impl Signing {
     ) -> Result<Link, MintError> {
         let later = [
             ("stable", request.stable == Some(true)),
-            ("max_downloads", request.max_downloads.is_some()),
             ("rate_limit", request.rate_limit.is_some()),
         ];
         if let Some((field, _)) = later.into_iter().find(|(_, is_asked)| *is_asked) {
@@ -125,6 +124,7 @@ impl Signing {
             disposition: request.disposition,
             content_type: request.content_type.as_deref(),
             networks: &networks,
+            max_downloads: request.max_downloads,
         };
         let client = ClientName::parse(client).map_err(|_| MintRefusal::CollectionNotAllowed)?;
         let mut network_bytes = Vec::new();

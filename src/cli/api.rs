@@ -56,12 +56,12 @@ impl Api {
             let store = Arc::clone(&state.store);
             tokio::spawn(async move { store.follow().await });
             let loaded = tokio::time::timeout(LOAD_TIMEOUT, async {
-                while state.readiness().is_err() {
+                while state.readiness().await.is_err() {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             });
             if loaded.await.is_err()
-                && let Err(reason) = state.readiness()
+                && let Err(reason) = state.readiness().await
             {
                 bail!("{reason}");
             }

@@ -13,6 +13,7 @@ use crate::clock::SystemClock;
 use crate::collection::EdgeKind;
 use crate::config::{Config, StoreConfig};
 use crate::revocation::Index;
+use crate::revocation::redis::Severity;
 
 /// Check the configuration, the keys, the media and the store; every error at once.
 ///
@@ -101,35 +102,22 @@ async fn check_store(config: &Config, findings: &mut Findings) {
         findings.add(Grade::Ok, "store", format!("embedded, in {}", config.data_dir.display()));
         return;
     }
-    let inspected = match app::open_redis(config, Arc::new(Index::default()), Arc::new(SystemClock::new())) {
-        Ok(store) => store.inspect().await.context("Redis"),
+    let examined = match app::open_redis(config, Arc::new(Index::default()), Arc::new(SystemClock::new())) {
+        Ok(store) => store.examine().await.context("Redis"),
         Err(error) => Err(error),
     };
-    let inspection = match inspected {
-        Ok(inspection) => inspection,
-        Err(error) => return findings.add(Grade::Error, "store", format!("{error:#}")),
-    };
-    findings.add(Grade::Ok, "store", format!("Redis {} answers", inspection.version));
-    if inspection.role == "slave" {
-        findings.add(Grade::Error, "store", "this Redis is a replica: point `store.url` at the master");
-    }
-    if !inspection.eviction_policy.is_empty() && inspection.eviction_policy != "noeviction" {
-        let policy = &inspection.eviction_policy;
-        findings.add(
-            Grade::Warning,
-            "store",
-            format!("`maxmemory-policy {policy}` may drop revocations: set it to noeviction"),
-        );
-    }
-    if inspection.append_only == "0" {
-        findings.add(
-            Grade::Warning,
-            "store",
-            "persistence is off: set `appendonly yes`, or a restart loses revocations",
-        );
-    }
-    if !inspection.set_up {
-        findings.add(Grade::Ok, "store", "not set up yet: the first `linkgate serve` does it");
+    match examined {
+        Ok(list) => {
+            for finding in list {
+                let grade = match finding.severity {
+                    Severity::Fine => Grade::Ok,
+                    Severity::Warning => Grade::Warning,
+                    Severity::Wrong => Grade::Error,
+                };
+                findings.add(grade, "store", finding.message);
+            }
+        }
+        Err(error) => findings.add(Grade::Error, "store", format!("{error:#}")),
     }
 }
 

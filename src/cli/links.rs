@@ -12,7 +12,7 @@ use super::api::Api;
 use super::{Common, Failure, Outcome, Server};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
-use crate::config::parse_span;
+use crate::span::parse_span;
 use crate::mint::{MintRequest, Signing};
 use crate::revocation::Index;
 use crate::token::{MAX_TOKEN_CHARS, MintPolicy};

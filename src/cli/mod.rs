@@ -16,6 +16,7 @@ mod output;
 mod revocations;
 mod serve;
 mod store;
+mod verifiers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -75,6 +76,8 @@ enum Command {
     Reinstate(revocations::Reinstate),
     /// List revocations, newest first.
     Revocations(revocations::Revocations),
+    /// Show the fleet: every verifier, and how far it has come.
+    Verifiers(verifiers::Verifiers),
     /// Make, list, activate and retire keys.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -146,6 +149,7 @@ pub fn run() -> ExitCode {
         Command::Revoke(revoke) => revoke.run(&common),
         Command::Reinstate(reinstate) => reinstate.run(&common),
         Command::Revocations(revocations) => revocations.run(&common),
+        Command::Verifiers(verifiers) => verifiers.run(&common),
         Command::Keys(keys) => keys.run(&common),
         Command::Clients(clients) => clients.run(&common),
         Command::Store(store) => store.run(&common),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::Api;
 use super::links::read_link;
-use super::{Common, Outcome, Server};
+use super::{Common, Failure, Outcome, Server};
 use crate::app;
 use crate::config::Config;
 
@@ -56,6 +56,9 @@ pub struct Revoke {
     /// Why; shown in lists.
     #[arg(long)]
     reason: Option<String>,
+    /// Wait up to this long until every verifier has applied it, and say who has: `5s`.
+    #[arg(long, value_name = "SPAN")]
+    wait: Option<String>,
     #[command(flatten)]
     server: Server,
 }
@@ -92,8 +95,33 @@ impl Revoke {
         if self.whenever {
             body.insert("issued_before".to_owned(), Value::Null);
         }
-        let revocation = call(&self.server, &config, Method::POST, "/v1/revocations", Some(Value::Object(body)))?;
+        let path = match &self.wait {
+            Some(wait) => format!("/v1/revocations?wait={}", encoded(wait)),
+            None => "/v1/revocations".to_owned(),
+        };
+        let revocation = call(&self.server, &config, Method::POST, &path, Some(Value::Object(body)))?;
         common.output().print(&revocation, |revocation| text(&revocation["id"]))?;
+        if common.json {
+            return Ok(());
+        }
+        let durability = text(&revocation["durability"]);
+        match &revocation["applied"] {
+            Value::Object(applied) => {
+                let number = |name: &str| applied.get(name).and_then(Value::as_u64).unwrap_or_default();
+                let (verifiers, done) = (number("verifiers"), number("applied"));
+                eprintln!(
+                    "kept: {durability}; applied by {done} of {verifiers} verifiers, the slowest after {} ms",
+                    number("slowest_ms")
+                );
+                let missing = applied.get("missing").and_then(Value::as_array).into_iter().flatten();
+                let missing: Vec<_> = missing.map(text).collect();
+                if !missing.is_empty() {
+                    eprintln!("not applied by: {}", missing.join(", "));
+                    return Err(Failure::Answer(1));
+                }
+            }
+            _ => eprintln!("kept: {durability}"),
+        }
         Ok(())
     }
 }
@@ -165,11 +193,11 @@ impl Revocations {
     }
 }
 
-fn call(server: &Server, config: &Config, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+pub fn call(server: &Server, config: &Config, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
     app::runtime()?.block_on(async { Api::connect(server, config).await?.call(method, path, body).await })
 }
 
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

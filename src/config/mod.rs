@@ -5,23 +5,23 @@
 
 mod section;
 mod settings;
-mod span;
 mod tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::clients::Client;
 use crate::collection::Collection;
 use crate::http::listen::{Address, ListenConfig};
 use crate::http::server::Limits;
-use crate::revocation::{Bounds, StalenessPolicy};
+use crate::revocation::redis::RedisConfig;
+use crate::revocation::{Bounds, Mode, StalenessPolicy};
 use crate::telemetry::LogConfig;
 
 pub use self::settings::SETTING_NAMES;
-pub use self::span::{format_span, parse_span};
 
 /// Where the file is looked for when nothing is said.
 pub const DEFAULT_FILE: &str = "linkgate.toml";
@@ -43,7 +43,10 @@ pub struct Config {
     pub listen: ListenConfig,
     pub limits: Limits,
     pub store: StoreConfig,
+    pub mode: Mode,
     pub staleness: StalenessPolicy,
+    /// What the same client asks of a counted link within this time belongs to one download.
+    pub session_window: Duration,
     pub bounds: Bounds,
     pub collections: BTreeMap<String, Collection>,
     pub clients: Vec<Client>,
@@ -65,7 +68,7 @@ pub enum StoreConfig {
     /// In the data folder.
     Embedded,
     /// In Redis.
-    Redis { url: String, key_prefix: String },
+    Redis(Box<RedisConfig>),
 }
 
 /// The URL may hold a password.
@@ -73,7 +76,7 @@ impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded => f.write_str("Embedded"),
-            Self::Redis { key_prefix, .. } => write!(f, "Redis {{ url: [redacted], key_prefix: {key_prefix:?} }}"),
+            Self::Redis(redis) => write!(f, "Redis {{ url: [redacted], key_prefix: {:?} }}", redis.key_prefix),
         }
     }
 }

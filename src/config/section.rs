@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::ConfigError;
-use super::span::parse_span;
 use super::tree::{Node, Place, Table, Value};
+use crate::span::parse_span;
 
 /// Every error met so far.
 #[derive(Default)]

@@ -9,11 +9,11 @@ use tracing::info;
 use super::listen::Peer;
 use super::metrics::Verdict;
 use super::problem::{Problem, ProblemKind};
-use super::state::AppState;
+use super::state::{AppState, Evidence, Gap};
 use crate::clock::Moment;
 use crate::collection::Collection;
 use crate::edge::{Delivery, DirectFile, EdgeReply, TOKEN_ID};
-use crate::revocation::{Permit, admit};
+use crate::revocation::{Denied, Download, Permit, admit, record};
 use crate::token::{
     KeyId, Keyring, MAX_TOKEN_CHARS, Malformed, Presentation, TokenBuffer, TokenId, UntrustedToken, verify,
 };
@@ -46,7 +46,8 @@ impl Rejection {
 /// Answers a download.
 pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Response<Body> {
     let headers = request.headers();
-    let delivered = match decide(state, peer, request) {
+    let decided = settle(state, |evidence| decide(state, peer, request, evidence)).await;
+    let delivered = match decided {
         Ok(Decision::Edge(reply)) => {
             state.metrics.count_download(Verdict::Permitted);
             let mut response = Response::new(Body::empty());
@@ -67,6 +68,39 @@ pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -
     }
 }
 
+/// Why a judgement has not ended in a permit.
+pub enum Undecided {
+    /// It has ended: no.
+    Refused(Rejection),
+    /// The store must be asked first.
+    Missing(Gap),
+}
+
+impl From<Rejection> for Undecided {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection)
+    }
+}
+
+/// Judges, asks the store where that is needed, and judges again. Most links need nothing of it; those that count
+/// their downloads do, and all where no index is kept.
+///
+/// # Errors
+/// The refusal.
+pub async fn settle<T>(
+    state: &AppState,
+    decide: impl Fn(&Evidence) -> Result<T, Undecided>,
+) -> Result<T, Rejection> {
+    let mut evidence = Evidence::default();
+    loop {
+        match decide(&evidence) {
+            Ok(decision) => return Ok(decision),
+            Err(Undecided::Refused(rejection)) => return Err(rejection),
+            Err(Undecided::Missing(gap)) => evidence.fill(gap, &*state.store).await,
+        }
+    }
+}
+
 /// What a permitted download is answered with.
 enum Decision {
     /// An edge sends the file.
@@ -76,15 +110,21 @@ enum Decision {
 }
 
 /// Judges, and finds out who sends the file. Not async, so that no answer carries the token's room along.
-fn decide(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Result<Decision, Rejection> {
+fn decide(
+    state: &AppState,
+    peer: Peer,
+    request: &Request<Incoming>,
+    evidence: &Evidence,
+) -> Result<Decision, Undecided> {
     let method = request.method();
     if method != Method::GET && method != Method::HEAD {
-        return Err(Rejection::new(ProblemKind::MethodNotAllowed, Verdict::BadRequest));
+        return Err(Rejection::new(ProblemKind::MethodNotAllowed, Verdict::BadRequest).into());
     }
     let now = state.clock.now();
     let keyring = state.signing.keyring.load();
     let mut buffer = TokenBuffer::default();
-    let judged = judge(state, &keyring, peer, request.uri().path(), request.headers(), now, &mut buffer);
+    let asked = Asked { peer, path: request.uri().path(), headers: request.headers(), begins: method == Method::GET };
+    let judged = judge(state, &keyring, asked, evidence, now, &mut buffer);
     state.metrics.observe_judgement(state.clock.uptime().saturating_sub(now.uptime));
     let (permit, collection) = judged?;
     match state.direct.get(collection.name().as_str()) {
@@ -99,16 +139,26 @@ fn decide(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Result<D
     }
 }
 
+/// Who asks for what.
+#[derive(Clone, Copy)]
+pub struct Asked<'r> {
+    pub peer: Peer,
+    pub path: &'r str,
+    pub headers: &'r HeaderMap,
+    /// Whether bytes are wanted: a HEAD is no download.
+    pub begins: bool,
+}
+
 /// Judges the link a path names; the permit borrows from the keyring's and the buffer's owner.
 pub fn judge<'t>(
     state: &'t AppState,
     keyring: &Keyring,
-    peer: Peer,
-    path: &str,
-    headers: &HeaderMap,
+    asked: Asked<'_>,
+    evidence: &Evidence,
     now: Moment,
     buffer: &'t mut TokenBuffer,
-) -> Result<(Permit<'t>, &'t Collection), Rejection> {
+) -> Result<(Permit<'t>, &'t Collection), Undecided> {
+    let Asked { peer, path, headers, begins } = asked;
     let invalid = || Rejection::new(ProblemKind::InvalidLink, Verdict::Malformed);
     let (collection, token) = split(path).ok_or_else(invalid)?;
     let collection = state.signing.collections.get(collection).ok_or_else(invalid)?;
@@ -117,18 +167,36 @@ pub fn judge<'t>(
         _ => invalid(),
     })?;
     let named = (token.key_id(), token.token_id());
-    let presentation = Presentation { now: now.wall, client_address: state.listen.client_address(peer, headers) };
+    let client_address = state.listen.client_address(peer, headers);
+    let presentation = Presentation { now: now.wall, client_address };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {
         problem: Problem::from(refusal).kind(),
         verdict: refusal.into(),
         token: Some(named),
     })?;
-    let permit = state.index.look(|view| admit(view, state.staleness, verified, now)).map_err(|denied| Rejection {
-        problem: Problem::from(denied).kind(),
-        verdict: denied.into(),
-        token: Some(named),
-    })?;
-    Ok((permit, collection))
+    let admitted = state.look(evidence, |view| admit(view, state.staleness, verified, now)).map_err(Undecided::Missing)?;
+    let claims = verified.claims();
+    match (admitted, claims.max_downloads) {
+        (Ok(permit), _) => Ok((permit, collection)),
+        (Err(Denied::CannotCount), Some(most)) if !evidence.has_tally() => {
+            Err(Undecided::Missing(Gap::Tally(Download {
+                link: verified.id(),
+                most: most.get(),
+                issued_at: claims.issued_at,
+                expires_at: claims.expires_at,
+                client: client_address.map(|address| address.to_string()),
+                begins,
+            })))
+        }
+        (Err(Denied::Stale | Denied::NotLoaded), _) if state.asks_when_stale() && !evidence.has_answers() => {
+            Err(Undecided::Missing(Gap::Answers(record(|view| admit(view, state.staleness, verified, now)))))
+        }
+        (Err(denied), _) => Err(Undecided::Refused(Rejection {
+            problem: Problem::from(denied).kind(),
+            verdict: denied.into(),
+            token: Some(named),
+        })),
+    }
 }
 
 /// Collection and token of a download's path.
@@ -144,7 +212,7 @@ fn reject(rejection: &Rejection, headers: &HeaderMap) -> Response<Body> {
         problem = problem.allow("GET, HEAD");
     }
     let mut response = problem.into_response_for(headers);
-    let is_authentic = matches!(rejection.problem, ProblemKind::Expired | ProblemKind::Revoked);
+    let is_authentic = matches!(rejection.problem, ProblemKind::Expired | ProblemKind::Revoked | ProblemKind::UsedUp);
     if let (true, Some((_, id))) = (is_authentic, rejection.token)
         && let Ok(id) = http::HeaderValue::from_str(id.text().as_str())
     {

@@ -11,16 +11,18 @@ use axum::extract::{Extension, State};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::download::{self, Rejection};
+use super::download::{self, Asked, Rejection, Undecided};
 use super::listen::Peer;
 use super::metrics::Verdict;
 use super::problem::ProblemKind;
-use super::state::AppState;
+use super::state::{AppState, Evidence};
 use crate::edge::EdgeReply;
 use crate::token::TokenBuffer;
 
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
+const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const REASON: HeaderName = HeaderName::from_static("x-linkgate-reason");
 
 /// Answers an edge.
@@ -29,22 +31,11 @@ pub async fn judge(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let now = state.clock.now();
     let Some(path) = original_path(&headers) else {
         return refuse(StatusCode::UNAUTHORIZED, "missing");
     };
-    let keyring = state.signing.keyring.load();
-    let mut buffer = TokenBuffer::default();
-    let judged =
-        canonical(path).and_then(|path| download::judge(&state, &keyring, peer, path, &headers, now, &mut buffer));
-    state.metrics.observe_judgement(state.clock.uptime().saturating_sub(now.uptime));
-    let allowed = judged.and_then(|(permit, collection)| {
-        EdgeReply::allow(&permit, collection, now.wall).ok_or(Rejection {
-            problem: ProblemKind::InvalidLink,
-            verdict: Verdict::Refused,
-            token: None,
-        })
-    });
+    let asked = Asked { peer, path, headers: &headers, begins: !is_head(&headers) };
+    let allowed = download::settle(&state, |evidence| decide(&state, asked, evidence)).await;
     match allowed {
         Ok(reply) => {
             state.metrics.count_download(Verdict::Permitted);
@@ -61,6 +52,26 @@ pub async fn judge(
             refuse(StatusCode::FORBIDDEN, reason)
         }
     }
+}
+
+fn decide(state: &AppState, asked: Asked<'_>, evidence: &Evidence) -> Result<EdgeReply, Undecided> {
+    let asked = Asked { path: canonical(asked.path)?, ..asked };
+    let now = state.clock.now();
+    let keyring = state.signing.keyring.load();
+    let mut buffer = TokenBuffer::default();
+    let judged = download::judge(state, &keyring, asked, evidence, now, &mut buffer);
+    state.metrics.observe_judgement(state.clock.uptime().saturating_sub(now.uptime));
+    let (permit, collection) = judged?;
+    EdgeReply::allow(&permit, collection, now.wall).ok_or(Undecided::Refused(Rejection {
+        problem: ProblemKind::InvalidLink,
+        verdict: Verdict::Refused,
+        token: None,
+    }))
+}
+
+/// Whether the edge was asked for a file's head only. An edge that does not say is taken to want the file.
+fn is_head(headers: &HeaderMap) -> bool {
+    [ORIGINAL_METHOD, FORWARDED_METHOD].iter().any(|name| headers.get(name).is_some_and(|method| method == "HEAD"))
 }
 
 /// The path the edge was asked for, without its query. Two headers, or one twice, leave it in doubt.
@@ -87,6 +98,7 @@ const fn reason(problem: ProblemKind) -> &'static str {
     match problem {
         ProblemKind::Expired => "expired",
         ProblemKind::Revoked => "revoked",
+        ProblemKind::UsedUp => "used",
         ProblemKind::CannotJudge => "stale",
         _ => "invalid",
     }

@@ -14,8 +14,10 @@ use super::json::{Json, parse};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 use crate::clients::{Client, Role};
+use crate::clock::UnixMillis;
 use crate::inspect::Inspection;
 use crate::mint::{Link, MAX_BATCH, MintError, MintRequest};
+use crate::revocation::{Informed, RevocationView};
 use crate::token::MintRefusal;
 
 /// Makes one link: 201.
@@ -25,8 +27,10 @@ pub async fn mint(
     Json(request): Json<MintRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let client = caller.require(Role::Mint)?;
-    ready(&state)?;
-    let link = mint_one(&state, client, &request)?;
+    ready(&state).await?;
+    let now = state.clock.now().wall;
+    let minted = state.consult(|revocations| mint_one(&state, client, &request, revocations, now)).await?;
+    let link = minted?;
     Ok((StatusCode::CREATED, axum::Json(link)))
 }
 
@@ -57,21 +61,25 @@ pub async fn batch(
     Json(batch): Json<Batch>,
 ) -> Result<axum::Json<BatchResults>, Problem> {
     let client = caller.require(Role::Mint)?;
-    ready(&state)?;
+    ready(&state).await?;
     if batch.links.is_empty() || batch.links.len() > MAX_BATCH {
         return Err(Problem::new(ProblemKind::InvalidRequest)
             .detail(format!("`links` must hold 1 to {MAX_BATCH} requests."))
             .with("field", "links"));
     }
-    let mint = |item: &RawValue| {
+    let now = state.clock.now().wall;
+    let mint = |item: &RawValue, revocations: &dyn RevocationView| {
         let request: MintRequest = parse(item.get().as_bytes())?;
-        mint_one(&state, client, &request)
+        mint_one(&state, client, &request, revocations, now)
     };
-    let results = batch.links.iter().map(|item| match mint(item) {
-        Ok(link) => BatchResult::Link(Box::new(link)),
-        Err(problem) => BatchResult::Problem(problem.to_json()),
-    });
-    Ok(axum::Json(BatchResults { results: results.collect() }))
+    let mint_all = |revocations: &dyn RevocationView| {
+        let results = batch.links.iter().map(|item| match mint(item, revocations) {
+            Ok(link) => BatchResult::Link(Box::new(link)),
+            Err(problem) => BatchResult::Problem(problem.to_json()),
+        });
+        results.collect()
+    };
+    Ok(axum::Json(BatchResults { results: state.consult(mint_all).await? }))
 }
 
 /// What is to be inspected.
@@ -88,26 +96,33 @@ pub async fn inspect(
     Json(request): Json<InspectRequest>,
 ) -> Result<axum::Json<Inspection>, Problem> {
     caller.require(Role::Inspect)?;
-    Ok(axum::Json(
-        state
-            .index
-            .look(|revocations| state.signing.inspect(&request.link, revocations, state.staleness, state.clock.now())),
-    ))
+    let now = state.clock.now();
+    let inspect = |view: &dyn RevocationView, tally| {
+        let informed = Informed { view, tally };
+        state.signing.inspect(&request.link, &informed, state.staleness, now)
+    };
+    let inspection = state.consult(|view| inspect(view, None)).await?;
+    let Some(counted) = inspection.counted_download() else { return Ok(axum::Json(inspection)) };
+    let tally = state.store.count(&counted).await.ok();
+    Ok(axum::Json(state.consult(|view| inspect(view, tally)).await?))
 }
 
 /// Without knowing what is revoked, nothing is minted that may be.
-fn ready(state: &AppState) -> Result<(), Problem> {
+async fn ready(state: &AppState) -> Result<(), Problem> {
     // Why is for operators: /readyz says it.
-    state.judges().map_err(|_| {
+    state.judges().await.map_err(|_| {
         Problem::new(ProblemKind::CannotJudge).detail("What is revoked is not known right now. Ask again later.")
     })
 }
 
-fn mint_one(state: &AppState, client: &Client, request: &MintRequest) -> Result<Link, Problem> {
-    let now = state.clock.now().wall;
-    let minted =
-        state.index.look(|revocations| state.signing.mint(request, &client.name, &client.policy, revocations, now));
-    minted.map_err(|error| match error {
+fn mint_one(
+    state: &AppState,
+    client: &Client,
+    request: &MintRequest,
+    revocations: &dyn RevocationView,
+    now: UnixMillis,
+) -> Result<Link, Problem> {
+    state.signing.mint(request, &client.name, &client.policy, revocations, now).map_err(|error| match error {
         MintError::Refused(refusal @ (MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_)))
             if request.expires_at.is_some() =>
         {

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::revocation::{Denied, IndexCounts};
+use crate::revocation::{Denied, IndexCounts, Status};
 use crate::token::Refusal;
 
 /// How a download was judged: the label of its counter.
@@ -21,25 +21,29 @@ pub enum Verdict {
     Permitted,
     Expired,
     Revoked,
+    UsedUp,
     Malformed,
     UnknownKey,
     BadSignature,
     Refused,
     Stale,
+    CannotCount,
     FileNotFound,
     BadRequest,
 }
 
 impl Verdict {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Permitted,
         Self::Expired,
         Self::Revoked,
+        Self::UsedUp,
         Self::Malformed,
         Self::UnknownKey,
         Self::BadSignature,
         Self::Refused,
         Self::Stale,
+        Self::CannotCount,
         Self::FileNotFound,
         Self::BadRequest,
     ];
@@ -50,11 +54,13 @@ impl Verdict {
             Self::Permitted => "permitted",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::UsedUp => "used_up",
             Self::Malformed => "malformed",
             Self::UnknownKey => "unknown_key",
             Self::BadSignature => "bad_signature",
             Self::Refused => "refused",
             Self::Stale => "stale",
+            Self::CannotCount => "cannot_count",
             Self::FileNotFound => "file_not_found",
             Self::BadRequest => "bad_request",
         }
@@ -76,7 +82,9 @@ impl From<Denied> for Verdict {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Revoked(_) => Self::Revoked,
-            Denied::NotLoaded | Denied::Stale | Denied::CannotCount => Self::Stale,
+            Denied::UsedUp => Self::UsedUp,
+            Denied::NotLoaded | Denied::Stale => Self::Stale,
+            Denied::CannotCount => Self::CannotCount,
         }
     }
 }
@@ -97,6 +105,14 @@ struct SetLabel {
     set: &'static str,
 }
 
+/// What gauges show at the moment they are asked.
+pub struct Gauges {
+    pub counts: IndexCounts,
+    pub staleness: Option<Duration>,
+    pub clock_behind: Duration,
+    pub store: Status,
+}
+
 /// Seconds: a judgement takes about a microsecond.
 const LATENCY_BUCKETS: [f64; 10] = [500e-9, 1e-6, 2e-6, 5e-6, 10e-6, 25e-6, 100e-6, 1e-3, 10e-3, 100e-3];
 
@@ -110,6 +126,11 @@ pub struct Metrics {
     revocations: Family<SetLabel, Gauge>,
     staleness: Gauge<f64, AtomicU64>,
     clock_behind: Gauge<f64, AtomicU64>,
+    following: Gauge,
+    load_progress: Gauge<f64, AtomicU64>,
+    load_seconds: Gauge<f64, AtomicU64>,
+    stream_garbage: Gauge<u64, AtomicU64>,
+    snapshot_failures: Gauge<u64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -141,6 +162,28 @@ impl Default for Metrics {
             "How far the wall clock was stepped back; links are judged as if it had not been",
             clock_behind.clone(),
         );
+        let following = Gauge::default();
+        registry.register("store_following", "1 while revocations are followed without trouble", following.clone());
+        let load_progress = Gauge::<f64, AtomicU64>::default();
+        registry.register(
+            "revocation_load_progress_ratio",
+            "How much of a load under way is done; 1 when none is",
+            load_progress.clone(),
+        );
+        let load_seconds = Gauge::<f64, AtomicU64>::default();
+        registry.register("revocation_load_seconds", "How long the last load of everything took", load_seconds.clone());
+        let stream_garbage = Gauge::<u64, AtomicU64>::default();
+        registry.register(
+            "stream_garbage_total",
+            "Stream entries that were skipped because they are not Linkgate's",
+            stream_garbage.clone(),
+        );
+        let snapshot_failures = Gauge::<u64, AtomicU64>::default();
+        registry.register(
+            "snapshot_failures_total",
+            "Snapshots of the index that could not be written to disk",
+            snapshot_failures.clone(),
+        );
         registry.register("build", "The running version", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         Self {
             downloads: Verdict::ALL
@@ -152,6 +195,11 @@ impl Default for Metrics {
             revocations,
             staleness,
             clock_behind,
+            following,
+            load_progress,
+            load_seconds,
+            stream_garbage,
+            snapshot_failures,
         }
     }
 }
@@ -178,7 +226,8 @@ impl Metrics {
     }
 
     /// The exposition, with the gauges as they are now.
-    pub fn render(&self, counts: IndexCounts, staleness: Option<Duration>, clock_behind: Duration) -> String {
+    pub fn render(&self, now: &Gauges) -> String {
+        let Gauges { counts, staleness, clock_behind, store } = now;
         let set = |name, count: usize| {
             self.revocations.get_or_create(&SetLabel { set: name }).set(count as i64);
         };
@@ -186,6 +235,12 @@ impl Metrics {
         set("cut_offs", counts.cut_offs);
         self.staleness.set(staleness.map_or(f64::INFINITY, |age| age.as_secs_f64()));
         self.clock_behind.set(clock_behind.as_secs_f64());
+        self.following.set(i64::from(store.trouble.is_none()));
+        let ratio = store.loading.map_or(1.0, |progress| progress.loaded as f64 / progress.of.max(1) as f64);
+        self.load_progress.set(ratio);
+        self.load_seconds.set(store.last_load.map_or(0.0, |(took, _)| took.as_secs_f64()));
+        self.stream_garbage.set(store.garbage);
+        self.snapshot_failures.set(store.snapshot_failures);
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => text,

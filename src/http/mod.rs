@@ -7,6 +7,7 @@
 //! | api | `POST /v1/links`, `/v1/links/batch` | [`links`] |
 //! | api | `POST /v1/links/inspect` | [`links`] |
 //! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`] |
+//! | api | `GET /v1/verifiers` | [`verifiers`] |
 //! | ops | `GET /livez`, `/readyz`, `/metrics` | [`ops`] |
 //!
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`].
@@ -24,6 +25,7 @@ mod problem;
 mod revocations;
 pub mod server;
 mod state;
+mod verifiers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,6 +137,7 @@ fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
         .route("/v1/links/inspect", post(links::inspect))
         .route("/v1/revocations", post(revocations::create).get(revocations::list))
         .route("/v1/revocations/{id}", get(revocations::find).delete(revocations::reinstate))
+        .route("/v1/verifiers", get(verifiers::list))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(state), account))
         .layer(Extension(credentials::Assumed(caller)))
 }

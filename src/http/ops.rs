@@ -1,6 +1,7 @@
 //! `GET /livez`, `/readyz`, `/metrics`: for whoever runs the process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +10,9 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::json;
 
+use super::metrics::Gauges;
 use super::state::AppState;
+use crate::revocation::Mode;
 
 /// The process runs.
 pub async fn livez() -> impl IntoResponse {
@@ -18,7 +21,7 @@ pub async fn livez() -> impl IntoResponse {
 
 /// The process can judge; if not, why.
 pub async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoResponse {
-    let (status, body) = match state.readiness() {
+    let (status, body) = match state.readiness().await {
         Ok(()) => (StatusCode::OK, json!({ "status": "ready" })),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "not ready", "reason": reason })),
     };
@@ -27,6 +30,16 @@ pub async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoResponse {
 
 /// The figures, in OpenMetrics text.
 pub async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
-    let text = state.metrics.render(state.index.counts(), state.staleness_now(), state.clock.stepped_back());
+    let staleness = match state.mode {
+        Mode::Replica => state.staleness_now(),
+        // Each judgement asks anew.
+        Mode::Direct => Some(Duration::ZERO),
+    };
+    let text = state.metrics.render(&Gauges {
+        counts: state.index.counts(),
+        staleness,
+        clock_behind: state.clock.stepped_back(),
+        store: state.store.status(),
+    });
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"), (CACHE_CONTROL, "no-store")], text)
 }

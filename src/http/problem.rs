@@ -23,6 +23,7 @@ pub enum ProblemKind {
     InvalidLink,
     Expired,
     Revoked,
+    UsedUp,
     FileNotFound,
     CannotJudge,
     NotFound,
@@ -36,6 +37,7 @@ pub enum ProblemKind {
     UnsupportedMediaType,
     PayloadTooLarge,
     AlreadyRevoked,
+    NotYetSafe,
     StoreUnavailable,
     StoreFull,
     Timeout,
@@ -44,10 +46,11 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidLink,
         Self::Expired,
         Self::Revoked,
+        Self::UsedUp,
         Self::FileNotFound,
         Self::CannotJudge,
         Self::NotFound,
@@ -61,6 +64,7 @@ impl ProblemKind {
         Self::UnsupportedMediaType,
         Self::PayloadTooLarge,
         Self::AlreadyRevoked,
+        Self::NotYetSafe,
         Self::StoreUnavailable,
         Self::StoreFull,
         Self::Timeout,
@@ -73,6 +77,7 @@ impl ProblemKind {
             Self::InvalidLink => (StatusCode::FORBIDDEN, "invalid-link", "This link is not valid"),
             Self::Expired => (StatusCode::GONE, "expired", "This link has expired"),
             Self::Revoked => (StatusCode::GONE, "revoked", "This link has been withdrawn"),
+            Self::UsedUp => (StatusCode::GONE, "used-up", "This link's downloads are used up"),
             Self::FileNotFound => (StatusCode::NOT_FOUND, "file-not-found", "The file is not there"),
             Self::CannotJudge => {
                 (StatusCode::SERVICE_UNAVAILABLE, "cannot-judge", "This link cannot be checked right now")
@@ -92,6 +97,9 @@ impl ProblemKind {
             }
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is too large"),
             Self::AlreadyRevoked => (StatusCode::CONFLICT, "already-revoked", "A standing revocation covers this link"),
+            Self::NotYetSafe => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not-yet-safe", "The revocation is recorded, but not yet safe")
+            }
             Self::StoreUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "The revocation store cannot be used")
             }
@@ -228,6 +236,7 @@ impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         Self::new(match denied {
             Denied::Revoked(_) => ProblemKind::Revoked,
+            Denied::UsedUp => ProblemKind::UsedUp,
             Denied::NotLoaded | Denied::Stale | Denied::CannotCount => ProblemKind::CannotJudge,
         })
     }
@@ -242,6 +251,7 @@ impl From<MintRefusal> for Problem {
             MintRefusal::FileName(_) => Some("filename"),
             MintRefusal::ContentType(_) => Some("content_type"),
             MintRefusal::TooManyNetworks => Some("client_networks"),
+            MintRefusal::MaxDownloads => Some("max_downloads"),
             MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_) => Some("expires_in"),
             MintRefusal::NotBeforeAfterEnd => Some("not_before"),
             MintRefusal::CollectionNotAllowed => Some("collection"),

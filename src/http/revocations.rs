@@ -1,6 +1,7 @@
 //! `/v1/revocations`: take links back, see what was taken back, give it back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -18,8 +19,10 @@ use crate::clock::{Rfc3339, UnixMillis};
 use crate::entropy::random;
 use crate::mint::DEFAULT_COLLECTION;
 use crate::revocation::{
-    DEFAULT_PAGE, IssuedBefore, Kind, ListQuery, MAX_PAGE, MAX_REASON_BYTES, Proposal, Revocation, RevocationId, Target,
+    Applied, DEFAULT_PAGE, IssuedBefore, Kind, ListQuery, MAX_PAGE, MAX_REASON_BYTES, Proposal, Recorded, Revocation,
+    RevocationId, Shortfall, Target,
 };
+use crate::span::parse_span;
 use crate::token::{Invalid, KeyId};
 
 /// A revocation, as it stands in JSON: exactly one of the first eight fields.
@@ -79,10 +82,14 @@ pub struct RevocationBody {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durability: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applied: Option<Applied>,
 }
 
 impl RevocationBody {
-    fn new(revocation: Revocation, position: Option<String>) -> Self {
+    fn new(revocation: Revocation) -> Self {
         Self {
             id: revocation.id.to_string(),
             kind: revocation.kind,
@@ -93,10 +100,26 @@ impl RevocationBody {
             created_by: revocation.created_by,
             expires_at: revocation.expires_at.map(Rfc3339),
             reason: revocation.reason,
-            position,
+            position: None,
+            durability: None,
+            applied: None,
         }
     }
 }
+
+impl From<Recorded> for RevocationBody {
+    fn from(recorded: Recorded) -> Self {
+        Self {
+            position: Some(recorded.position),
+            durability: Some(recorded.durability.to_string()),
+            applied: recorded.applied,
+            ..Self::new(recorded.revocation)
+        }
+    }
+}
+
+/// Longest `wait`: well below the time an API request may take.
+const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// What may stand behind the question mark when revoking.
 #[derive(Deserialize)]
@@ -114,11 +137,7 @@ pub async fn create(
 ) -> Result<impl IntoResponse, Problem> {
     let client = caller.require(Role::Revoke)?;
     let Query(query) = query.map_err(bad_query)?;
-    if query.wait.is_some() {
-        return Err(Problem::new(ProblemKind::NotSupportedYet)
-            .detail("`wait` is not supported yet.")
-            .with("field", "wait"));
-    }
+    let wait = query.wait.as_deref().map(parse_wait).transpose()?;
     let now = state.clock.now().wall;
     let proposal = propose(&state, request, &client.name, now)?;
     let covers_now = proposal.issued_before == IssuedBefore::Now;
@@ -126,17 +145,38 @@ pub async fn create(
     if covers_now {
         // A link minted just after an earlier cut-off counts as issued just past it: reach beyond that one, too.
         let near = now.plus(state.signing.bounds.leeway * 2).0;
-        let earlier = state.index.look(|view| view.cut_off(revocation.target.member().as_bytes()));
+        let member = revocation.target.member();
+        let earlier = state.consult(|view| view.cut_off(member.as_bytes())).await?;
         if let Some(earlier) = earlier.filter(|earlier| *earlier <= near) {
             revocation.score = revocation.score.max(earlier + 1);
         }
     }
-    let recorded = state.store.revoke(revocation).await?;
-    let revocation = recorded.revocation;
+    let recorded = state.store.revoke(revocation, wait).await?;
+    let revocation = &recorded.revocation;
     tracing::info!(id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");
     let location = format!("/v1/revocations/{}", revocation.id);
-    let body = RevocationBody::new(revocation, Some(recorded.position));
-    Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(body)))
+    if let Some(Shortfall { wanted, reached }) = recorded.shortfall {
+        let detail = format!(
+            "It is recorded and takes effect, but {reached} of the {wanted} replicas that must confirm it have done so: \
+             a failover right now could lose it. Ask again once they are back; revoking twice does no harm."
+        );
+        let body = serde_json::to_value(RevocationBody::from(recorded)).unwrap_or_default();
+        return Err(Problem::new(ProblemKind::NotYetSafe)
+            .detail(detail)
+            .with("replicas", reached)
+            .with("min_replicas", wanted)
+            .with("revocation", body));
+    }
+    Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(RevocationBody::from(recorded))))
+}
+
+/// How long the answer may wait for the other verifiers.
+fn parse_wait(text: &str) -> Result<Duration, Problem> {
+    parse_span(text).filter(|wait| *wait <= MAX_WAIT).ok_or_else(|| {
+        Problem::new(ProblemKind::InvalidRequest)
+            .detail(format!("`wait` must be a span of time up to {} s, such as `5s` or `500ms`.", MAX_WAIT.as_secs()))
+            .with("field", "wait")
+    })
 }
 
 fn propose(state: &AppState, request: RevokeRequest, created_by: &str, now: UnixMillis) -> Result<Proposal, Problem> {
@@ -272,7 +312,7 @@ pub async fn list(
         .transpose()?;
     let page = state.store.list(&ListQuery { kind, text: parameters.q, limit, after }).await?;
     Ok(axum::Json(RevocationList {
-        revocations: page.revocations.into_iter().map(|one| RevocationBody::new(one, None)).collect(),
+        revocations: page.revocations.into_iter().map(RevocationBody::new).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
     }))
 }
@@ -285,7 +325,7 @@ pub async fn find(
 ) -> Result<axum::Json<RevocationBody>, Problem> {
     caller.require(Role::Revoke)?;
     let revocation = state.store.find(&parse_id(id)?).await?.ok_or_else(unknown)?;
-    Ok(axum::Json(RevocationBody::new(revocation, None)))
+    Ok(axum::Json(RevocationBody::new(revocation)))
 }
 
 /// Lifts one: 204, or 404.

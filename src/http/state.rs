@@ -11,7 +11,10 @@ use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::edge::DirectFiles;
 use crate::mint::Signing;
-use crate::revocation::{Index, OnStale, RevocationStore, StalenessPolicy};
+use crate::revocation::{
+    Answers, Blind, Download, Index, Informed, Mode, OnStale, Questions, RevocationStore, RevocationView, StalenessPolicy,
+    Status, StoreError, Tally, record,
+};
 
 /// One process, as its handlers see it.
 pub struct AppState {
@@ -19,6 +22,7 @@ pub struct AppState {
     /// Of collections that are delivered directly, by name.
     pub direct: BTreeMap<String, DirectFiles>,
     pub index: Arc<Index>,
+    pub mode: Mode,
     pub staleness: StalenessPolicy,
     pub store: Arc<dyn RevocationStore>,
     pub clients: Registry,
@@ -26,8 +30,46 @@ pub struct AppState {
     pub metrics: Metrics,
     pub listen: ListenConfig,
     pub limits: Limits,
-    /// Why revocations are not followed, where the store knows.
-    pub store_trouble: Box<dyn Fn() -> Option<String> + Send + Sync>,
+}
+
+/// What the store was asked on behalf of one judgement. Most judgements need nothing of it.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    answers: Option<Result<Answers, StoreError>>,
+    tally: Option<Option<Tally>>,
+}
+
+/// What a judgement needs to be asked before it can end.
+#[derive(Debug)]
+pub enum Gap {
+    Answers(Questions),
+    Tally(Download),
+}
+
+impl Evidence {
+    /// Whether the store was asked what it holds.
+    pub const fn has_answers(&self) -> bool {
+        self.answers.is_some()
+    }
+
+    /// Whether the store was asked to count.
+    pub const fn has_tally(&self) -> bool {
+        self.tally.is_some()
+    }
+
+    /// Asks the store.
+    pub async fn fill(&mut self, gap: Gap, store: &dyn RevocationStore) {
+        match gap {
+            Gap::Answers(questions) => self.answers = Some(store.ask(&questions).await),
+            Gap::Tally(download) => {
+                let counted = store.count(&download).await;
+                if let Err(error) = &counted {
+                    tracing::warn!(%error, token = %download.link, "a download cannot be counted");
+                }
+                self.tally = Some(counted.ok());
+            }
+        }
+    }
 }
 
 impl AppState {
@@ -36,23 +78,77 @@ impl AppState {
         self.index.freshness().age(self.clock.now())
     }
 
+    /// Lets a judgement look at what is revoked: in the index, or among the answers of the store.
+    ///
+    /// # Errors
+    /// [`Gap`] when the store must be asked first.
+    pub fn look<R>(&self, evidence: &Evidence, judge: impl FnOnce(&dyn RevocationView) -> R) -> Result<R, Gap> {
+        let tally = evidence.tally.flatten();
+        let informed = |view: &dyn RevocationView| judge(&Informed { view, tally });
+        Ok(match (self.mode, &evidence.answers) {
+            (Mode::Direct, None) => return Err(Gap::Answers(record(informed))),
+            (_, Some(Ok(answers))) => informed(answers),
+            (Mode::Direct, Some(Err(error))) => {
+                let serves = self.staleness.on_stale == OnStale::Serve && error.is_absence();
+                informed(&Blind { serves })
+            }
+            (Mode::Replica, _) => self.index.look(informed),
+        })
+    }
+
+    /// Looks at what is revoked, and asks the store about it where this process does not know.
+    ///
+    /// # Errors
+    /// When the store had to be asked and did not answer.
+    pub async fn consult<R>(&self, judge: impl Fn(&dyn RevocationView) -> R) -> Result<R, StoreError> {
+        let asks = self.mode == Mode::Direct || (self.asks_when_stale() && self.is_stale());
+        if !asks {
+            return Ok(self.index.look(judge));
+        }
+        let questions = record(&judge);
+        let answers = self.store.ask(&questions).await?;
+        Ok(judge(&answers))
+    }
+
+    /// Whether the store is asked when the index is too old.
+    pub fn asks_when_stale(&self) -> bool {
+        self.mode == Mode::Replica && self.staleness.on_stale == OnStale::Direct
+    }
+
+    fn is_stale(&self) -> bool {
+        self.staleness_now().is_none_or(|age| age > self.staleness.max_staleness)
+    }
+
     /// Whether this process judges at all right now: ready, or told to go on with what it knows.
     ///
     /// # Errors
     /// Why it does not.
-    pub fn judges(&self) -> Result<(), String> {
-        if self.staleness.on_stale == OnStale::Serve && self.staleness_now().is_some() {
+    pub async fn judges(&self) -> Result<(), String> {
+        if self.mode == Mode::Replica && self.staleness.on_stale == OnStale::Serve && self.staleness_now().is_some() {
             return Ok(());
         }
-        self.readiness()
+        let ready = self.readiness().await;
+        if ready.is_err() && self.asks_when_stale() {
+            return self.store.ask(&Questions::default()).await.map(|_| ()).map_err(|error| error.to_string());
+        }
+        ready
     }
 
     /// Whether this process knows what is revoked right now.
     ///
     /// # Errors
     /// Why it does not know.
-    pub fn readiness(&self) -> Result<(), String> {
-        let why = || (self.store_trouble)().unwrap_or_else(|| "no sign of life from the store".into());
+    pub async fn readiness(&self) -> Result<(), String> {
+        if self.mode == Mode::Direct {
+            return self.store.ask(&Questions::default()).await.map(|_| ()).map_err(|error| error.to_string());
+        }
+        let why = || match self.store.status() {
+            Status { loading: Some(progress), .. } => {
+                format!("{} of {} entries are loaded", progress.loaded, progress.of)
+            }
+            Status { trouble: Some(trouble), .. } => trouble,
+            _ => "no sign of life from the store".into(),
+        };
         match self.staleness_now() {
             None => Err(format!("the revocations have not been loaded yet: {}", why())),
             Some(age) if age > self.staleness.max_staleness => {

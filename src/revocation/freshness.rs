@@ -13,6 +13,9 @@ pub enum OnStale {
     /// store is an outage of downloads.
     #[default]
     Deny,
+    /// The store is asked about each of them; where it does not answer, they are refused with 503. Helps when the
+    /// store can be reached but following it does not work.
+    Direct,
     /// They are served by what is known. Downloads survive any outage; a link revoked meanwhile still works.
     Serve,
 }
@@ -52,6 +55,13 @@ impl Freshness {
     /// The store was heard to be alive at `moment`.
     pub fn set_beat(&self, moment: Moment) {
         self.0.write().beat = Some(moment);
+    }
+
+    /// The index was complete so long before `now`, as far as is known from an earlier process.
+    pub fn set_age(&self, age: Duration, now: Moment) {
+        let then = Moment { wall: now.wall.minus(age), uptime: now.uptime };
+        let mut proofs = self.0.write();
+        (proofs.complete, proofs.beat) = (Some(then), Some(then));
     }
 
     /// How long revocations may have been missing; `None` when the index was never complete.

@@ -24,6 +24,20 @@ pub trait RevocationView {
 
     /// How long revocations may have been missing; `None` when the view was never complete.
     fn age(&self, now: Moment) -> Option<Duration>;
+
+    /// What the store said about the downloads of the link in question; `None` when it was not asked.
+    fn tally(&self) -> Option<Tally> {
+        None
+    }
+}
+
+/// Whether a link that counts its downloads has one left for whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tally {
+    /// This request belongs to a download that is counted.
+    Within,
+    /// There is none left.
+    UsedUp,
 }
 
 /// The right to download: only [`admit`] makes one.
@@ -48,7 +62,9 @@ pub enum Denied {
     NotLoaded,
     #[error("the revocations may be out of date")]
     Stale,
-    #[error("the link counts its downloads, which is not supported yet")]
+    #[error("the link's downloads are used up")]
+    UsedUp,
+    #[error("the link counts its downloads, and the store cannot be asked how many there were")]
     CannotCount,
 }
 
@@ -59,6 +75,7 @@ impl Denied {
             Self::Revoked(_) => "revoked",
             Self::NotLoaded => "not-loaded",
             Self::Stale => "stale",
+            Self::UsedUp => "used-up",
             Self::CannotCount => "cannot-count",
         }
     }
@@ -82,12 +99,17 @@ pub fn admit<'t>(
     {
         return Err(Denied::Revoked(kind));
     }
-    if token.claims().max_downloads.is_some() {
-        return Err(Denied::CannotCount);
-    }
     let age = view.age(now).ok_or(Denied::NotLoaded)?;
-    if age > policy.max_staleness && policy.on_stale == super::OnStale::Deny {
+    if age > policy.max_staleness && policy.on_stale != super::OnStale::Serve {
         return Err(Denied::Stale);
+    }
+    // Last, so that nothing that is refused is ever counted.
+    if token.claims().max_downloads.is_some() {
+        match view.tally() {
+            Some(Tally::Within) => {}
+            Some(Tally::UsedUp) => return Err(Denied::UsedUp),
+            None => return Err(Denied::CannotCount),
+        }
     }
     Ok(Permit { token })
 }

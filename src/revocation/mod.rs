@@ -1,9 +1,9 @@
 //! Taking links back: what a revocation is, where revocations are kept, and the judgement that rests on them.
 //!
 //! [`judge`](admit) is pure: a verified token, a read-only [`RevocationView`] and a moment go in, a [`Permit`]
-//! or a [`Denied`] comes out. [`Index`] is the view that a running process keeps in memory. A
-//! [`RevocationStore`] keeps revocations for good and keeps the index up to date: [`embedded`] on this
-//! machine's disk, [`redis`] for any number of verifiers.
+//! or a [`Denied`] comes out. [`Index`] is the view that a running process keeps in memory; [`Answers`] are what a
+//! store said to the [`Questions`] of one judgement. A [`RevocationStore`] keeps revocations for good and keeps the
+//! index up to date: [`embedded`] on this machine's disk, [`redis`] for any number of verifiers.
 //!
 //! Two sets decide (see `docs/architecture.md`): *links*, token id → how long the entry is needed, and
 //! *cut-offs*, who or what → a time; a link is covered when it was issued at or before that time.
@@ -12,9 +12,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::clock::UnixMillis;
 use crate::token::{Invalid, TokenId};
@@ -24,15 +22,30 @@ mod freshness;
 mod index;
 mod judge;
 mod list;
+mod questions;
 pub mod redis;
-
+mod store;
 mod target;
 
 pub use freshness::{Freshness, OnStale, StalenessPolicy};
 pub use index::{Change, Index, IndexCounts};
-pub use judge::{Bearings, Denied, Permit, RevocationView, admit, covering, issue_time};
+pub use judge::{Bearings, Denied, Permit, RevocationView, Tally, admit, covering, issue_time};
 pub use list::{DEFAULT_PAGE, ListQuery, MAX_PAGE, Page, PageCursor};
+pub use questions::{Answers, Blind, Informed, Questions, record};
+pub use store::{
+    Applied, Download, Durability, Progress, Recorded, RevocationStore, Shortfall, Status, StoreError, Verifier,
+};
 pub use target::{Kind, Target};
+
+/// Where a judgement finds out what is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// In an index of its own that follows the store: a download waits on nobody.
+    #[default]
+    Replica,
+    /// In the store, asked for each judgement: for processes that are frozen between requests.
+    Direct,
+}
 
 /// A cut-off that no issue time is beyond: blocks links whenever issued. Prunes and clocks never reach it.
 pub const STANDING: u64 = 1 << 51;
@@ -161,57 +174,6 @@ impl Proposal {
             reason: self.reason,
         }
     }
-}
-
-/// A revocation that the store has taken, and where it stands in the store's order.
-#[derive(Clone, Debug)]
-pub struct Recorded {
-    pub revocation: Revocation,
-    /// Opaque; later ones were recorded later.
-    pub position: String,
-}
-
-/// Why a store did not do what it was asked. Nothing was recorded unless the variant says otherwise.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum StoreError {
-    #[error("the revocation store cannot be reached: {0}")]
-    Unreachable(String),
-    #[error("the revocation store did not answer in time; the change may or may not have been recorded, so ask again")]
-    TimedOut,
-    #[error("the revocation store refuses to be written: it is read-only")]
-    ReadOnly,
-    #[error("the revocation store refuses our credentials or rights: {0}")]
-    Forbidden(String),
-    #[error("the revocation store has no room left: nothing was recorded; free some and ask again")]
-    Full,
-    #[error("the revocation store lost its contents or has not been set up: {0}")]
-    Lost(String),
-    #[error("the revocation store holds something that is not ours: {0}")]
-    Foreign(String),
-    #[error("the revocation store failed: {0}")]
-    Failed(String),
-}
-
-/// Where revocations are kept for good.
-///
-/// A store also keeps an [`Index`] up to date; the index that it was made with shows a revocation once
-/// [`RevocationStore::revoke`] has answered.
-#[async_trait]
-pub trait RevocationStore: Send + Sync {
-    /// Records a revocation durably and makes it bite. Asking twice records it twice, which does no harm.
-    async fn revoke(&self, revocation: Revocation) -> Result<Recorded, StoreError>;
-
-    /// Lifts a revocation; others that cover the same target go on biting. `None` when there is none of that id.
-    async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
-
-    /// One revocation.
-    async fn find(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
-
-    /// A page of revocations, newest first.
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
-
-    /// Keeps the index fresh; runs for as long as the process does.
-    async fn follow(&self);
 }
 
 #[cfg(test)]

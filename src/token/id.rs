@@ -16,6 +16,12 @@ impl TokenId {
     /// How many characters the text form has.
     pub const TEXT_LEN: usize = 22;
 
+    /// Reads the text form; `None` for anything else.
+    pub fn from_text(text: &[u8]) -> Option<Self> {
+        let mut id = [0; 16];
+        (URL_SAFE_NO_PAD.decode_slice(text, &mut id) == Ok(16)).then_some(Self(id))
+    }
+
     /// The text form without allocating.
     pub fn text(&self) -> TokenIdText {
         let mut text = [0; Self::TEXT_LEN];
@@ -52,10 +58,6 @@ impl FromStr for TokenId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let mut id = [0; 16];
-        match URL_SAFE_NO_PAD.decode_slice(text, &mut id) {
-            Ok(16) => Ok(Self(id)),
-            _ => Err(Invalid::Alphabet("22 base64url characters")),
-        }
+        Self::from_text(text.as_bytes()).ok_or(Invalid::Alphabet("22 base64url characters"))
     }
 }

@@ -1,11 +1,12 @@
 //! What a client may mint: a wish goes in, claims come out.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use thiserror::Error;
 
-use super::claims::Claims;
+use super::claims::{Claims, MAX_DOWNLOADS};
 use super::names::{ClientName, ContentType, Disposition, FileName, Invalid, MediaPath, Subject};
 use super::networks::{MAX_NETWORKS, Networks};
 use super::pattern::PathPattern;
@@ -32,6 +33,7 @@ pub struct MintWish<'a> {
     pub disposition: Option<Disposition>,
     pub content_type: Option<&'a str>,
     pub networks: &'a [IpNet],
+    pub max_downloads: Option<u64>,
 }
 
 /// The bounds within which one client mints.
@@ -60,6 +62,8 @@ pub enum MintRefusal {
     ContentType(Invalid),
     #[error("`client_networks` may hold at most {MAX_NETWORKS} networks")]
     TooManyNetworks,
+    #[error("`max_downloads` must be from 1 to {MAX_DOWNLOADS}")]
+    MaxDownloads,
     #[error("the link would end before it begins: `expires_in` must be at least 1 second, `expires_at` in the future")]
     AlreadyOver,
     #[error("`not_before` must lie before the link's end")]
@@ -106,6 +110,13 @@ impl MintPolicy {
         if wish.networks.len() > MAX_NETWORKS {
             return Err(MintRefusal::TooManyNetworks);
         }
+        let max_downloads = match wish.max_downloads {
+            None => None,
+            Some(wanted) => {
+                let within = u32::try_from(wanted).ok().filter(|wanted| *wanted <= MAX_DOWNLOADS);
+                Some(within.and_then(NonZeroU32::new).ok_or(MintRefusal::MaxDownloads)?)
+            }
+        };
         self.allows(rules.name.as_str(), path)?;
         let max_ttl = self.max_ttl.map_or(rules.max_ttl, |own| own.min(rules.max_ttl));
         let expires_at = match wish.expiry {
@@ -134,7 +145,7 @@ impl MintPolicy {
             disposition: wish.disposition,
             content_type,
             networks: Networks::parse(network_bytes).unwrap_or_default(),
-            max_downloads: None,
+            max_downloads,
             rate_limit: None,
         })
     }

@@ -3,6 +3,7 @@
 //! The file is redb's: copy-on-write, checksummed, so that a process killed at any moment leaves the last
 //! answered state behind. One process owns a data folder at a time; [`FolderLock`] sees to that.
 
+mod counts;
 mod lock;
 mod tables;
 
@@ -17,8 +18,11 @@ use redb::Database;
 use tracing::{error, warn};
 
 pub use self::lock::{FolderLock, LockError};
-use super::{Index, ListQuery, Page, Recorded, Revocation, RevocationId, RevocationStore, StoreError};
-use crate::clock::Clock;
+use super::{
+    Answers, Applied, Download, Durability, Index, ListQuery, Page, Questions, Recorded, Revocation, RevocationId,
+    RevocationStore, Status, StoreError, Tally, Verifier,
+};
+use crate::clock::{Clock, UnixMillis};
 
 /// The table file inside the data folder.
 pub const FILE_NAME: &str = "revocations.redb";
@@ -40,6 +44,8 @@ struct Inner {
     index: Arc<Index>,
     clock: Arc<dyn Clock>,
     max_ttl: Duration,
+    session_window: Duration,
+    started_at: UnixMillis,
     _lock: FolderLock,
 }
 
@@ -53,6 +59,7 @@ impl EmbeddedStore {
         index: Arc<Index>,
         clock: Arc<dyn Clock>,
         max_ttl: Duration,
+        session_window: Duration,
     ) -> Result<Self, StoreError> {
         let lock = FolderLock::acquire(data_dir).map_err(|error| StoreError::Failed(error.to_string()))?;
         let path = data_dir.join(FILE_NAME);
@@ -65,8 +72,10 @@ impl EmbeddedStore {
                 database: RwLock::new(Some(database)),
                 writer: Mutex::new(()),
                 index,
+                started_at: clock.now().wall,
                 clock,
                 max_ttl,
+                session_window,
                 _lock: lock,
             }),
         })
@@ -128,10 +137,17 @@ impl Inner {
 
 #[async_trait]
 impl RevocationStore for EmbeddedStore {
-    async fn revoke(&self, revocation: Revocation) -> Result<Recorded, StoreError> {
+    async fn revoke(&self, revocation: Revocation, wait: Option<Duration>) -> Result<Recorded, StoreError> {
         self.run(move |inner| {
             let position = inner.write(|database| tables::insert(database, &revocation))?;
-            Ok(Recorded { revocation, position: position.to_string() })
+            Ok(Recorded {
+                revocation,
+                position: position.to_string(),
+                durability: Durability::Disk,
+                shortfall: None,
+                // The only verifier there is has applied it before it answers.
+                applied: wait.map(|_| Applied { verifiers: 1, applied: 1, ..Applied::default() }),
+            })
         })
         .await
     }
@@ -151,6 +167,47 @@ impl RevocationStore for EmbeddedStore {
         self.run(move |inner| inner.read(|database| tables::list(database, &query))).await
     }
 
+    async fn ask(&self, questions: &Questions) -> Result<Answers, StoreError> {
+        Ok(self.inner.index.look(|view| Answers {
+            links: questions.links.iter().copied().filter(|id| view.has_link(*id)).collect(),
+            cut_offs: questions
+                .members
+                .iter()
+                .filter_map(|member| Some((member.clone(), view.cut_off(member)?)))
+                .collect(),
+        }))
+    }
+
+    async fn count(&self, download: &Download) -> Result<Tally, StoreError> {
+        let download = download.clone();
+        self.run(move |inner| {
+            let now = inner.clock.now().wall;
+            let count = |database: &Database| counts::count(database, &download, now, inner.session_window);
+            inner.write(|database| Ok((count(database)?, tables::Outcome::Nothing)))
+        })
+        .await
+    }
+
+    async fn verifiers(&self) -> Result<Vec<Verifier>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let position = self.run(|inner| inner.read(tables::position)).await?;
+        Ok(vec![Verifier {
+            id: "embedded".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_at: inner.started_at,
+            last_seen: inner.clock.now().wall,
+            position: position.to_string(),
+            lag_ms: 0,
+            behind: 0,
+        }])
+    }
+
+    fn status(&self) -> Status {
+        Status::default()
+    }
+
+    async fn close(&self) {}
+
     async fn follow(&self) {
         let mut tick = tokio::time::interval(SWEEP_INTERVAL);
         let start = self.inner.clock.now();
@@ -167,6 +224,10 @@ impl RevocationStore for EmbeddedStore {
                     }
                     if !lapsed.is_empty() {
                         inner.index.prune(now, inner.max_ttl);
+                    }
+                    let is_over = inner.read(|database| counts::any_over(database, now))?;
+                    if is_over {
+                        inner.write(|database| Ok((counts::forget(database, now)?, tables::Outcome::Nothing)))?;
                     }
                     Ok(())
                 })
@@ -190,6 +251,7 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
         sync_folder(path).map_err(|error| StoreError::Failed(error.to_string()))?;
     }
     tables::create(&database)?;
+    counts::create(&database)?;
     Ok(database)
 }
 

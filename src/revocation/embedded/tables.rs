@@ -96,6 +96,13 @@ pub fn load(database: &Database, index: &Index) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The position of the last revocation.
+pub fn position(database: &Database) -> Result<u64, StoreError> {
+    let transaction = database.begin_read().map_err(failed)?;
+    let meta = transaction.open_table(META).map_err(failed)?;
+    Ok(meta.get(SEQUENCE_KEY).map_err(storage_error)?.map_or(0, |value| value.value()))
+}
+
 /// Adds a revocation; answers its position.
 pub fn insert(database: &Database, revocation: &Revocation) -> Result<(u64, Outcome), StoreError> {
     let json = serde_json::to_vec(revocation).map_err(|error| StoreError::Failed(error.to_string()))?;
@@ -228,14 +235,14 @@ fn parse(json: &[u8]) -> Result<Revocation, StoreError> {
     serde_json::from_slice(json).map_err(|_| StoreError::Foreign("an unreadable record in the table file".into()))
 }
 
-fn commit(transaction: WriteTransaction) -> Result<(), StoreError> {
+pub fn commit(transaction: WriteTransaction) -> Result<(), StoreError> {
     transaction.commit().map_err(|error| match error {
         redb::CommitError::Storage(error) => storage_error(error),
         other => StoreError::Failed(other.to_string()),
     })
 }
 
-fn failed(error: impl Into<redb::Error>) -> StoreError {
+pub fn failed(error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
         redb::Error::Io(error) => storage_error(redb::StorageError::Io(error)),
         other => StoreError::Failed(other.to_string()),

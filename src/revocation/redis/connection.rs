@@ -7,97 +7,84 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
-};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 use tokio::sync::Mutex;
 
-use super::COMMAND_TIMEOUT;
+use super::topology::Topology;
 use crate::revocation::StoreError;
 
-/// How long a connection may take to be made, sign-in included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of an error's text is kept: errors of pipelines repeat their commands.
 const MAX_ERROR_CHARS: usize = 200;
-
-/// Schemes of Redis deployments that are not supported yet.
-const LATER_SCHEMES: [&str; 4] = ["redis-sentinel", "rediss-sentinel", "redis-cluster", "rediss-cluster"];
-
-/// Checks a store URL without connecting.
-///
-/// # Errors
-/// A sentence that says what is wrong; it never repeats the URL, which may hold a password.
-pub fn check_url(url: &str) -> Result<(), String> {
-    let scheme = url.split(':').next().unwrap_or_default();
-    if LATER_SCHEMES.contains(&scheme) {
-        return Err(format!("`{scheme}://` is not supported yet; use redis:// or rediss://"));
-    }
-    client(url).map(|_| ()).map_err(|_| {
-        "must be \"embedded\" or a URL such as redis://user:password@host:6379/0, rediss://… or redis+unix:///path"
-            .into()
-    })
-}
-
-fn client(url: &str) -> Result<Client, RedisError> {
-    let settings = TcpSettings::default().set_nodelay(true);
-    Client::open(url.into_connection_info()?.set_tcp_settings(settings))
-}
+/// How often a command is tried again where another server may have taken over.
+const MOVED_ATTEMPTS: u32 = 12;
+/// The wait between such attempts.
+const MOVED_PAUSE: Duration = Duration::from_millis(100);
 
 /// One shared connection for short commands.
 pub struct Link {
-    client: Client,
+    topology: std::sync::Arc<Topology>,
+    timeout: Duration,
     connection: Mutex<Option<MultiplexedConnection>>,
 }
 
 impl Link {
-    pub fn new(url: &str) -> Result<Self, StoreError> {
-        check_url(url).map_err(StoreError::Failed)?;
-        let client = client(url).map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(Self { client, connection: Mutex::new(None) })
-    }
-
-    /// Where the store is, without credentials.
-    pub fn address(&self) -> String {
-        let info = self.client.get_connection_info();
-        let address = match info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
-            other => other.to_string(),
-        };
-        format!("{address}/{}", info.redis_settings().db())
-    }
-
-    /// A connection of one's own, for commands that block.
-    pub async fn dedicated(&self, response_timeout: Duration) -> Result<MultiplexedConnection, StoreError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(response_timeout));
-        self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(store_error)
+    /// `timeout` is how long a command may take to be answered.
+    pub fn new(topology: std::sync::Arc<Topology>, timeout: Duration) -> Self {
+        Self { topology, timeout, connection: Mutex::new(None) }
     }
 
     /// Runs commands on the shared connection.
-    pub async fn run<T, F>(&self, commands: impl FnOnce(MultiplexedConnection) -> F) -> Result<T, StoreError>
+    ///
+    /// Commands that were certainly not carried out are given again on a new connection: all of them once when the
+    /// old one turns out to be dead, and for about a second where another server may be taking over. So `commands`
+    /// must do no harm when they are carried out twice.
+    pub async fn run<T, F>(&self, commands: impl Fn(MultiplexedConnection) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let connection = {
-            let mut shared = self.connection.lock().await;
-            match &*shared {
-                Some(connection) => connection.clone(),
-                None => shared.insert(self.dedicated(COMMAND_TIMEOUT).await?).clone(),
+        let mut attempt = 0;
+        loop {
+            let (connection, is_new) = self.current().await?;
+            let error = match commands(connection).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let is_elsewhere = is_elsewhere(&error);
+            let is_dead = error.is_connection_dropped() && !error.is_timeout();
+            let error = store_error(error);
+            if !matches!(error, StoreError::Lost(_) | StoreError::Foreign(_) | StoreError::Full) {
+                self.forget().await;
             }
-        };
-        match commands(connection).await {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                let error = store_error(error);
-                if !matches!(error, StoreError::Lost(_) | StoreError::Foreign(_) | StoreError::Full) {
-                    *self.connection.lock().await = None;
-                }
-                Err(error)
+            attempt += 1;
+            if is_elsewhere && self.topology.can_move() && attempt < MOVED_ATTEMPTS {
+                tokio::time::sleep(MOVED_PAUSE).await;
+            } else if !(is_dead && !is_new && attempt == 1) {
+                return Err(error);
             }
         }
     }
+
+    /// Gives the connection up; the next caller makes a new one.
+    pub async fn forget(&self) {
+        *self.connection.lock().await = None;
+    }
+
+    /// The connection, and whether it was made just now.
+    async fn current(&self) -> Result<(MultiplexedConnection, bool), StoreError> {
+        let mut shared = self.connection.lock().await;
+        match &*shared {
+            Some(connection) => Ok((connection.clone(), false)),
+            None => Ok((shared.insert(self.topology.connect(self.timeout).await?).clone(), true)),
+        }
+    }
+}
+
+/// Whether the command was refused because another server has, or will soon have, our keys.
+fn is_elsewhere(error: &RedisError) -> bool {
+    matches!(
+        error.code(),
+        Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "READONLY" | "LOADING" | "MASTERDOWN" | "UNBLOCKED")
+    )
 }
 
 const LOST: &str = "the revocation sets are missing or torn";
@@ -122,7 +109,9 @@ pub fn store_error(error: RedisError) -> StoreError {
         "WRONGTYPE" => {
             return StoreError::Foreign(WRONG_TYPE.into());
         }
-        "LOADING" | "MASTERDOWN" | "UNBLOCKED" => return StoreError::Unreachable(text),
+        "LOADING" | "MASTERDOWN" | "UNBLOCKED" | "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" => {
+            return StoreError::Unreachable(text);
+        }
         "READONLY" => return StoreError::ReadOnly,
         _ => {}
     }
@@ -134,6 +123,7 @@ pub fn store_error(error: RedisError) -> StoreError {
         _ if text.contains("LINKGATE") => StoreError::Lost(LOST.into()),
         _ if text.contains("READONLY") => StoreError::ReadOnly,
         _ if text.contains("OOM") => StoreError::Full,
+        _ if text.contains("NOPERM") || text.contains("can't run this command") => StoreError::Forbidden(text),
         ErrorKind::Io => StoreError::Unreachable(text),
         _ => StoreError::Failed(text),
     }

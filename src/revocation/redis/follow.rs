@@ -8,19 +8,18 @@ use tracing::{error, info, warn};
 
 use super::connection::store_error;
 use super::keys::StreamId;
-use super::restore::Restoring;
+use super::restore::{self, Restoring};
 use super::snapshot::{self, Header};
-use super::{Inner, STREAM_RETENTION, records, scripts};
-use crate::clock::{Moment, UnixMillis};
+use super::stream::{self, Entries, Position, READ_COUNT};
+use super::{Inner, STREAM_RETENTION, cache, fleet, records, scripts};
+use crate::clock::Moment;
 use crate::entropy::random;
-use crate::revocation::{Change, Index, StoreError};
+use crate::revocation::StoreError;
 
 /// How long one read of the stream waits for something new.
 const BLOCK: Duration = Duration::from_secs(1);
 /// When a blocking read counts as lost.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
-/// Entries taken in one read.
-const READ_COUNT: usize = 512;
 /// Pause after a read that brought something: bounds what many followers cost the server.
 const COALESCE: Duration = Duration::from_millis(5);
 /// How often somebody beats.
@@ -31,19 +30,32 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
-/// Stream entries as Redis answers them: ids, and fields with their values in turn.
-type Entries = Vec<(String, Vec<String>)>;
-
-/// How far this process has read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    pub epoch: String,
-    pub last: StreamId,
+/// Follows for as long as the process runs; a process that asks for each judgement only looks after the store.
+pub async fn run(inner: &Inner) {
+    if inner.follows {
+        tokio::join!(follow(inner), beat(inner), sweep(inner), prune(inner), fleet::run(inner), save(inner));
+    } else {
+        tokio::join!(look_after(inner), beat(inner), sweep(inner));
+    }
 }
 
-/// Follows for as long as the process runs.
-pub async fn run(inner: &Inner) {
-    tokio::join!(follow(inner), beat(inner), sweep(inner), prune(inner));
+/// Sets the store up the first time ever, and says what is wrong with it.
+async fn look_after(inner: &Inner) {
+    let mut tick = tokio::time::interval(BEAT_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let looked = async {
+            let mut connection = inner.topology.connect(super::COMMAND_TIMEOUT).await?;
+            let mut header = snapshot::header(&mut connection, &inner.keys).await?;
+            if !header.whole {
+                header = make_whole(inner, &mut connection, header, None).await?;
+            }
+            inner.memory.remember(&header.epoch.unwrap_or_default());
+            Ok(())
+        };
+        note_trouble(inner, looked.await.err());
+    }
 }
 
 async fn follow(inner: &Inner) {
@@ -79,7 +91,7 @@ fn note_trouble(inner: &Inner, now: Option<StoreError>) {
 
 /// One connection's life.
 async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> {
-    let mut connection = inner.link.dedicated(READ_TIMEOUT).await?;
+    let mut connection = inner.topology.connect(READ_TIMEOUT).await?;
     let known = inner.applied.borrow().clone();
     let header = snapshot::header(&mut connection, &inner.keys).await?;
     let history = match &known {
@@ -99,7 +111,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     let mut block = None;
     loop {
         let asked = inner.clock.now();
-        let read = read_stream(inner, &mut connection, &mut position, &inner.index, block).await?;
+        let read = stream::read(inner, &mut connection, &mut position, &inner.index, block).await?;
         // First to the end of what is there; from then on each read waits for something new.
         if read < READ_COUNT {
             block = Some(BLOCK);
@@ -112,7 +124,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
             }
             if header.last == Some(position.last) {
                 inner.index.freshness().set_complete(asked);
-            } else if read_stream(inner, &mut connection, &mut position, &inner.index, None).await? == 0 {
+            } else if stream::read(inner, &mut connection, &mut position, &inner.index, None).await? == 0 {
                 return Err(StoreError::Lost("the stream no longer leads on from what was read".into()));
             }
         } else if read < READ_COUNT {
@@ -181,122 +193,71 @@ async fn join(
     history: Option<History>,
 ) -> Result<Position, StoreError> {
     if !header.whole {
-        let restoring = match history {
-            Some(_) => Restoring::Yes,
-            None if header.epoch.is_none() && inner.memory.recall().is_none() => Restoring::No,
-            None => {
-                return Err(StoreError::Lost(
-                    "it had been set up before and is empty or torn now, and no running linkgate remembers what was \
-                     revoked; restore its data, or accept the loss with `linkgate store init --accept-loss`"
-                        .into(),
-                ));
-            }
-        };
-        inner.set_up(restoring).await?;
-        header = snapshot::header(connection, &inner.keys).await?;
+        header = make_whole(inner, connection, header, history).await?;
     }
-    if history == Some(History::Forked) {
+    let known = inner.applied.borrow().clone();
+    let goal = header.epoch.clone().zip(known);
+    if history == Some(History::Forked) && *inner.restored.lock() != goal {
         warn!("the store's history is not the one that was followed: writing back what it has lost");
-        let count = inner.restore().await?;
-        info!(count, "wrote back revocations that the store had lost");
-        inner.finish_restoring().await?;
-        header.restoring = false;
+        match inner.restore().await {
+            Ok(count) => {
+                info!(count, "wrote back revocations that the store had lost");
+                inner.finish_restoring().await?;
+                *inner.restored.lock() = goal;
+            }
+            Err(error @ (StoreError::Forbidden(_) | StoreError::ReadOnly)) => {
+                warn!(%error, "what the store has lost cannot be written back from here; it goes on biting here");
+                inner.keeps_own.store(true, Ordering::Relaxed);
+            }
+            Err(error) => return Err(error),
+        }
+        header = snapshot::header(connection, &inner.keys).await?;
     }
     if header.restoring {
         return Err(StoreError::Lost("another linkgate is writing back what the store has lost".into()));
     }
+    let started = inner.clock.now();
     let (loaded, position) = snapshot::load(inner, connection).await?;
-    inner.index.replace(loaded);
+    if inner.keeps_own.load(Ordering::Relaxed) {
+        restore::keep_own(&inner.index, &loaded);
+    }
+    let counts = loaded.counts();
+    let took = inner.clock.now().since(started);
+    *inner.restored.lock() = None;
+    *inner.last_load.lock() = Some((took, counts.links + counts.cut_offs));
+    let index = std::sync::Arc::clone(&inner.index);
+    tokio::task::spawn_blocking(move || index.replace(loaded))
+        .await
+        .map_err(|error| StoreError::Failed(error.to_string()))?;
     inner.memory.remember(&position.epoch);
-    let counts = inner.index.counts();
-    info!(links = counts.links, cut_offs = counts.cut_offs, "loaded the revocations");
+    info!(links = counts.links, cut_offs = counts.cut_offs, ?took, "loaded the revocations");
     Ok(position)
 }
 
-/// Reads the stream once from a position and applies what it brings; answers how many entries there were.
-///
-/// # Errors
-/// [`StoreError::Lost`] when an entry does not name the one before as its predecessor.
-pub async fn read_stream(
+/// Sets up a store that is empty or torn, where that is safe, and fills it with what is left of it.
+async fn make_whole(
     inner: &Inner,
     connection: &mut MultiplexedConnection,
-    position: &mut Position,
-    index: &Index,
-    block: Option<Duration>,
-) -> Result<usize, StoreError> {
-    let mut command = redis::cmd("XREAD");
-    command.arg("COUNT").arg(READ_COUNT);
-    if let Some(block) = block {
-        command.arg("BLOCK").arg(block.as_millis() as u64);
+    header: Header,
+    history: Option<History>,
+) -> Result<Header, StoreError> {
+    match history {
+        Some(_) => {
+            inner.set_up(Restoring::Yes).await?;
+            inner.restore_records().await?;
+        }
+        None if header.epoch.is_none() && inner.memory.recall().is_none() => {
+            inner.set_up(Restoring::No).await?;
+        }
+        None => {
+            return Err(StoreError::Lost(
+                "it had been set up before and is empty or torn now, and no running linkgate remembers what was \
+                 revoked; restore its data, or accept the loss with `linkgate store init --accept-loss`"
+                    .into(),
+            ));
+        }
     }
-    command.arg("STREAMS").arg(inner.keys.stream()).arg(position.last.to_string());
-    let reply: Option<Vec<(String, Entries)>> = command.query_async(connection).await.map_err(store_error)?;
-    let entries = reply.into_iter().flatten().next().map(|(_, entries)| entries).unwrap_or_default();
-    for (id, words) in &entries {
-        let entry = Entry::parse(words);
-        if entry.epoch != Some(&position.epoch) || entry.previous != Some(position.last) {
-            inner.has_gap.store(true, Ordering::Relaxed);
-            return Err(StoreError::Lost("the stream has a gap or another history".into()));
-        }
-        let id = StreamId::parse(id).ok_or_else(|| StoreError::Foreign("a stream id".into()))?;
-        for change in &entry.changes {
-            index.apply(*change);
-        }
-        // A beat that was there before we waited says nothing about now.
-        if entry.beats && block.is_some() {
-            index.freshness().set_beat(inner.clock.now());
-        }
-        if entry.has_garbage {
-            error!(entry = %id, "the stream holds something that is not ours; it was skipped");
-        }
-        position.last = id;
-    }
-    Ok(entries.len())
-}
-
-/// One stream entry, taken apart.
-#[derive(Default)]
-struct Entry<'a> {
-    previous: Option<StreamId>,
-    epoch: Option<&'a String>,
-    changes: Vec<Change<'a>>,
-    beats: bool,
-    has_garbage: bool,
-}
-
-impl<'a> Entry<'a> {
-    fn parse(words: &'a [String]) -> Self {
-        let mut entry = Self::default();
-        for pair in words.chunks(2) {
-            let [field, value] = pair else {
-                entry.has_garbage = true;
-                continue;
-            };
-            match field.as_str() {
-                "p" => entry.previous = StreamId::parse(value),
-                "e" => entry.epoch = Some(value),
-                "n" => {}
-                "b" => entry.beats = true,
-                operation => match change(operation, value) {
-                    Some(change) => entry.changes.push(change),
-                    None => entry.has_garbage = true,
-                },
-            }
-        }
-        entry
-    }
-}
-
-fn change<'a>(operation: &str, value: &'a str) -> Option<Change<'a>> {
-    let (score, member) = value.split_once(' ')?;
-    let score = score.parse().ok()?;
-    match operation {
-        "t" => Some(Change::Link { id: member.parse().ok()?, until: UnixMillis(score) }),
-        "T" => Some(Change::LinkLifted { id: member.parse().ok()? }),
-        "c" => Some(Change::CutOff { member, score }),
-        "C" => Some(Change::CutOffLifted { member }),
-        _ => None,
-    }
+    snapshot::header(connection, &inner.keys).await
 }
 
 async fn beat(inner: &Inner) {
@@ -337,7 +298,18 @@ async fn prune(inner: &Inner) {
     let mut tick = tokio::time::interval(PRUNE_INTERVAL);
     loop {
         tick.tick().await;
+        let (index, max_ttl) = (std::sync::Arc::clone(&inner.index), inner.max_ttl);
         let Moment { wall, .. } = inner.clock.now();
-        inner.index.prune(wall, inner.max_ttl);
+        let _ = tokio::task::spawn_blocking(move || index.prune(wall, max_ttl)).await;
+    }
+}
+
+/// Keeps the snapshot on disk young, within its share of the time.
+async fn save(inner: &Inner) {
+    let mut pause = cache::INTERVAL;
+    while inner.cache.is_some() {
+        tokio::time::sleep(pause).await;
+        let took = tokio::task::block_in_place(|| inner.save_to_cache());
+        pause = cache::INTERVAL.max(took.unwrap_or_default() * cache::SHARE);
     }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::clock::UnixMillis;
+use crate::token::TokenId;
+
 /// Version of the layout; a store of another version is not judged by.
 pub const LAYOUT: &str = "1";
 /// The member of both sets that carries the epoch.
@@ -11,13 +14,20 @@ pub const SENTINEL: &str = "!";
 pub struct Keys {
     all: [String; 8],
     clients: String,
+    fleet: String,
+    downloads: String,
 }
 
 impl Keys {
     /// The keys below a prefix.
     pub fn new(prefix: &str) -> Self {
         let name = |name| format!("{prefix}:{{rv}}:{name}");
-        Self { clients: name("clients"), all: ["t", "c", "m", "s", "r", "i", "o", "x"].map(name) }
+        Self {
+            clients: name("clients"),
+            fleet: name("f"),
+            downloads: name("d"),
+            all: ["t", "c", "m", "s", "r", "i", "o", "x"].map(name),
+        }
     }
 
     /// All of them, in the order the scripts expect.
@@ -35,7 +45,8 @@ impl Keys {
         &self.all[1]
     }
 
-    /// Hash: e epoch, n count of writes, l last stream id, v layout, b last beat, z being restored.
+    /// Hash: e epoch, n count of writes, l last stream id, v layout, b last beat, k until when counts were lost,
+    /// z:<who> being restored until.
     pub fn meta(&self) -> &str {
         &self.all[2]
     }
@@ -53,6 +64,16 @@ impl Keys {
     /// Hash: client name → record.
     pub fn clients(&self) -> &str {
         &self.clients
+    }
+
+    /// Hash: verifier → when it was last seen, and its report.
+    pub fn fleet(&self) -> &str {
+        &self.fleet
+    }
+
+    /// Hash of one link that counts its downloads.
+    pub fn downloads(&self, link: TokenId) -> String {
+        format!("{}:{link}", self.downloads)
     }
 
     /// Sorted set: revocation id by creation time.
@@ -73,6 +94,13 @@ impl StreamId {
     pub fn parse(text: &str) -> Option<Self> {
         let (millis, sequence) = text.split_once('-')?;
         Some(Self { millis: millis.parse().ok()?, sequence: sequence.parse().ok()? })
+    }
+}
+
+impl StreamId {
+    /// When the server took the entry, by its own clock.
+    pub const fn time(self) -> UnixMillis {
+        UnixMillis(self.millis)
     }
 }
 

@@ -3,9 +3,23 @@
 //! Redis keeps two sets that decide (`t` links, `c` cut-offs) and the records that people look at; one script
 //! writes all of them and a stream entry in one step. Every process follows the stream into its own
 //! [`Index`], so a download never waits for Redis. The layout and the protocol are in `docs/architecture.md`.
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `topology`, `connection` | finding the server, connections, errors in our own words |
+//! | `follow`, `stream`, `snapshot` | keeping the index fresh: tasks, steps, loading everything |
+//! | `restore` | setting up, and writing back what was lost |
+//! | `cache`, `memory` | what is kept on this machine's disk |
+//! | `records`, `ask`, `clients` | what is asked and written for people, for one judgement, for the API |
+//! | `fleet` | who has come how far |
+//! | `examine` | what is wrong with a Redis, for operators |
 
+mod ask;
+mod cache;
 mod clients;
 mod connection;
+mod examine;
+mod fleet;
 mod follow;
 mod keys;
 mod memory;
@@ -13,27 +27,39 @@ mod records;
 mod restore;
 mod scripts;
 mod snapshot;
+mod stream;
+mod topology;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use tracing::{info, warn};
 
+use self::cache::Cache;
 use self::connection::Link;
-use self::follow::Position;
+use self::fleet::Membership;
 use self::keys::Keys;
 use self::memory::EpochMemory;
 use self::restore::Restoring;
-use super::{Index, ListQuery, Page, Recorded, Revocation, RevocationId, RevocationStore, StoreError};
+use self::stream::Position;
+use self::topology::Topology;
+use super::{
+    Answers, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Revocation, RevocationId,
+    RevocationStore, Shortfall, Status, StoreError, Tally, Verifier,
+};
 use crate::clients::ClientRecord;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
+use crate::entropy::random;
+use crate::token::TokenId;
 
-pub use self::connection::check_url;
+pub use self::examine::{Finding, Severity};
+pub use self::topology::{TlsFiles, check_url, is_encrypted};
 
 /// How long a script may take to answer.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,6 +68,42 @@ const STREAM_RETENTION: Duration = Duration::from_secs(3600);
 /// How long an answer to a revocation waits until this process has applied it itself.
 const APPLY_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How a Redis is reached and used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisConfig {
+    pub url: String,
+    pub key_prefix: String,
+    pub tls: TlsFiles,
+    /// Replicas that must confirm a revocation before it counts as safe.
+    pub min_replicas: u32,
+    /// How long they may take.
+    pub replica_timeout: Duration,
+    /// Whether this process follows into its index, or asks for each judgement.
+    pub follows: bool,
+    /// How long asking for a judgement may take.
+    pub direct_timeout: Duration,
+    /// Where the index is kept between two lives of the process.
+    pub cache_dir: Option<PathBuf>,
+    /// What the same client asks of a counted link within this time belongs to one download.
+    pub session_window: Duration,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379/0".into(),
+            key_prefix: "linkgate".into(),
+            tls: TlsFiles::default(),
+            min_replicas: 0,
+            replica_timeout: Duration::from_secs(1),
+            follows: true,
+            direct_timeout: Duration::from_millis(100),
+            cache_dir: None,
+            session_window: Duration::from_secs(600),
+        }
+    }
+}
+
 /// The store in Redis.
 #[derive(Clone)]
 pub struct RedisStore {
@@ -49,57 +111,101 @@ pub struct RedisStore {
 }
 
 struct Inner {
+    topology: Arc<Topology>,
+    /// For short commands.
     link: Link,
+    /// For revocations that wait for replicas: such a wait holds up the whole connection.
+    safe_link: Link,
+    /// For judgements.
+    questions: Link,
     keys: Keys,
     index: Arc<Index>,
     clock: Arc<dyn Clock>,
     max_ttl: Duration,
+    min_replicas: u32,
+    replica_timeout: Duration,
+    follows: bool,
+    direct_timeout: Duration,
+    session_window: Duration,
     memory: EpochMemory,
+    cache: Option<Cache>,
+    fleet: Membership,
+    /// Names this process while it restores.
+    name: String,
     /// The clients that were there when they were last looked at.
     clients_seen: Mutex<BTreeMap<String, ClientRecord>>,
     /// The last stream entry this process has applied.
     applied: watch::Sender<Option<Position>>,
     /// The stream did not lead on from the last entry that was applied.
     has_gap: AtomicBool,
+    /// What this process knows and may not write back: it must not be forgotten when everything is loaded anew.
+    keeps_own: AtomicBool,
+    /// The store's epoch and our position when everything known here was last written back: not to be done twice
+    /// while others are still at it.
+    restored: Mutex<Option<(String, Position)>>,
     /// Why the index is not being kept fresh, when it is not.
     trouble: RwLock<Option<StoreError>>,
+    loading: Mutex<Option<Progress>>,
+    last_load: Mutex<Option<(Duration, usize)>>,
+    garbage: AtomicU64,
+    snapshot_failures: AtomicU64,
+    /// When the last judgement was asked about.
+    asked_at: Mutex<Option<Moment>>,
+    /// How safe the server makes what it has answered, and when that was found out.
+    durability: Mutex<Option<(Durability, Moment)>>,
 }
 
 impl RedisStore {
     /// Prepares the store; connects only once it is followed or used. `data_dir` is where the process remembers
-    /// that the store had been set up before.
+    /// that the store had been set up before. A snapshot on disk fills the index at once.
     ///
     /// # Errors
-    /// When the URL is none that is supported.
+    /// When the URL is none that is supported, or a TLS file cannot be used.
     pub fn new(
-        url: &str,
-        key_prefix: &str,
+        config: &RedisConfig,
         data_dir: &Path,
         index: Arc<Index>,
         clock: Arc<dyn Clock>,
         max_ttl: Duration,
     ) -> Result<Self, StoreError> {
-        let link = Link::new(url)?;
-        let memory = EpochMemory::new(data_dir, &link.address(), key_prefix);
-        Ok(Self {
-            inner: Arc::new(Inner {
-                link,
-                keys: Keys::new(key_prefix),
-                index,
-                clock,
-                max_ttl,
-                memory,
-                clients_seen: Mutex::default(),
-                applied: watch::Sender::new(None),
-                has_gap: AtomicBool::new(false),
-                trouble: RwLock::new(Some(StoreError::Unreachable("not connected yet".into()))),
-            }),
-        })
-    }
-
-    /// Why revocations are not being followed right now; `None` when they are.
-    pub fn trouble(&self) -> Option<StoreError> {
-        self.inner.trouble.read().clone()
+        let keys = Keys::new(&config.key_prefix);
+        let topology = Arc::new(Topology::new(&config.url, &config.tls, keys.meta())?);
+        let address = topology.address();
+        let link = |timeout| Link::new(Arc::clone(&topology), timeout);
+        let cache = config.cache_dir.as_ref().filter(|_| config.follows);
+        let inner = Inner {
+            link: link(COMMAND_TIMEOUT),
+            safe_link: link(COMMAND_TIMEOUT + config.replica_timeout),
+            questions: link(COMMAND_TIMEOUT),
+            keys,
+            fleet: Membership::new(clock.now().wall),
+            index,
+            clock,
+            max_ttl,
+            min_replicas: config.min_replicas,
+            replica_timeout: config.replica_timeout,
+            follows: config.follows,
+            direct_timeout: config.direct_timeout,
+            session_window: config.session_window,
+            memory: EpochMemory::new(data_dir, &address, &config.key_prefix),
+            cache: cache.map(|folder| Cache::new(folder, &address, &config.key_prefix)),
+            name: TokenId(random()).to_string(),
+            clients_seen: Mutex::default(),
+            applied: watch::Sender::new(None),
+            has_gap: AtomicBool::new(false),
+            keeps_own: AtomicBool::new(false),
+            restored: Mutex::new(None),
+            trouble: RwLock::new(Some(StoreError::Unreachable("not connected yet".into()))),
+            loading: Mutex::new(None),
+            last_load: Mutex::new(None),
+            garbage: AtomicU64::new(0),
+            snapshot_failures: AtomicU64::new(0),
+            asked_at: Mutex::new(None),
+            durability: Mutex::new(None),
+            topology,
+        };
+        inner.start_from_cache();
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Sets up an empty store although one had been there before: what was revoked in the lost one and is not
@@ -108,22 +214,18 @@ impl RedisStore {
     /// # Errors
     /// When Redis does not take it.
     pub async fn accept_loss(&self) -> Result<(), StoreError> {
-        let created = self.inner.set_up(Restoring::No).await;
-        let epoch = match created {
-            Err(StoreError::Lost(_)) => self.inner.set_up(Restoring::Yes).await?,
-            other => other?,
-        };
+        let epoch = self.inner.set_up(Restoring::Yes).await?;
         self.inner.finish_restoring().await?;
         self.inner.memory.remember(&epoch);
         Ok(())
     }
 
-    /// Asks Redis for what an operator should know; see [`records::Inspection`].
+    /// Everything an operator should know about this Redis, good and bad.
     ///
     /// # Errors
-    /// When Redis cannot be reached or refuses.
-    pub async fn inspect(&self) -> Result<records::Inspection, StoreError> {
-        records::inspect(&self.inner).await
+    /// When it cannot be reached at all.
+    pub async fn examine(&self) -> Result<Vec<Finding>, StoreError> {
+        examine::run(&self.inner).await
     }
 
     async fn until_applied(&self, position: &str) {
@@ -138,12 +240,62 @@ impl RedisStore {
     }
 }
 
+impl Inner {
+    /// Fills the index with the snapshot on disk, where there is one.
+    fn start_from_cache(&self) {
+        let Some(cache) = &self.cache else { return };
+        let now = self.clock.now();
+        match cache.load(now) {
+            Ok(Some(loaded)) => {
+                let counts = loaded.index.counts();
+                info!(links = counts.links, cut_offs = counts.cut_offs, age = ?loaded.age, "started from the snapshot");
+                self.index.replace(loaded.index);
+                if let Some(age) = loaded.age {
+                    self.index.freshness().set_age(age, now);
+                }
+                self.applied.send_replace(Some(loaded.position));
+            }
+            Ok(None) => {}
+            Err(error) => warn!(%error, "the snapshot on disk cannot be used; everything is loaded from Redis"),
+        }
+    }
+
+    /// Writes the snapshot to disk; answers how long that took.
+    fn save_to_cache(&self) -> Option<Duration> {
+        let cache = self.cache.as_ref()?;
+        // The position first: what is applied meanwhile is applied again, not missed.
+        let position = self.applied.borrow().clone()?;
+        let started = self.clock.now();
+        let age = self.index.freshness().age(started)?;
+        if let Err(error) = cache.save(&self.index, &position, age, started) {
+            self.snapshot_failures.fetch_add(1, Ordering::Relaxed);
+            warn!(%error, "the snapshot cannot be written: a restart will load everything from Redis");
+        }
+        Some(self.clock.now().since(started))
+    }
+}
+
 #[async_trait]
 impl RevocationStore for RedisStore {
-    async fn revoke(&self, revocation: Revocation) -> Result<Recorded, StoreError> {
-        let position = records::insert(&self.inner, &revocation).await?;
+    async fn revoke(&self, revocation: Revocation, wait: Option<Duration>) -> Result<Recorded, StoreError> {
+        let inner = &*self.inner;
+        let members = match wait {
+            Some(_) => fleet::alive(inner).await?,
+            None => Vec::new(),
+        };
+        let (position, reached) = records::insert(inner, &revocation, wait.is_some()).await?;
         self.until_applied(&position).await;
-        Ok(Recorded { revocation, position })
+        let applied = match wait {
+            Some(patience) => Some(fleet::wait(inner, &members, &position, patience).await),
+            None => None,
+        };
+        let wanted = inner.min_replicas;
+        let durability = match reached {
+            Some(reached) if reached > 0 => Durability::Replicated(reached),
+            _ => records::durability(inner).await,
+        };
+        let shortfall = reached.filter(|reached| *reached < wanted).map(|reached| Shortfall { wanted, reached });
+        Ok(Recorded { revocation, position, durability, shortfall, applied })
     }
 
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
@@ -160,7 +312,38 @@ impl RevocationStore for RedisStore {
         records::list(&self.inner, query).await
     }
 
+    async fn ask(&self, questions: &Questions) -> Result<Answers, StoreError> {
+        ask::ask(&self.inner, questions).await
+    }
+
+    async fn count(&self, download: &Download) -> Result<Tally, StoreError> {
+        ask::count(&self.inner, download).await
+    }
+
+    async fn verifiers(&self) -> Result<Vec<Verifier>, StoreError> {
+        fleet::verifiers(&self.inner).await
+    }
+
+    fn status(&self) -> Status {
+        let inner = &self.inner;
+        Status {
+            trouble: inner.trouble.read().as_ref().map(ToString::to_string),
+            loading: *inner.loading.lock(),
+            garbage: inner.garbage.load(Ordering::Relaxed),
+            last_load: *inner.last_load.lock(),
+            snapshot_failures: inner.snapshot_failures.load(Ordering::Relaxed),
+        }
+    }
+
     async fn follow(&self) {
         follow::run(&self.inner).await;
+    }
+
+    async fn close(&self) {
+        if self.inner.follows {
+            let inner = Arc::clone(&self.inner);
+            let saved = tokio::task::spawn_blocking(move || inner.save_to_cache());
+            let (_, ()) = tokio::join!(saved, fleet::leave(&self.inner));
+        }
     }
 }

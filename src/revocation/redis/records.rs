@@ -1,46 +1,76 @@
 //! Revocations as people see them: written, lifted, looked up, listed.
 
+use std::time::Duration;
+
 use redis::AsyncTypedCommands;
 
-use super::connection::store_error;
 use super::{Inner, STREAM_RETENTION, scripts};
 use crate::clock::UnixMillis;
 use crate::revocation::list::SCAN_BUDGET;
-use crate::revocation::{ListQuery, Page, PageCursor, Revocation, RevocationId, StoreError};
+use crate::revocation::{Durability, ListQuery, Page, PageCursor, Revocation, RevocationId, StoreError};
 
 /// Records fetched in one round trip while listing.
 const LIST_BATCH: isize = 500;
 
-/// What an operator should know about a Redis.
-#[derive(Debug, Default)]
-pub struct Inspection {
-    pub version: String,
-    pub eviction_policy: String,
-    pub append_only: String,
-    pub role: String,
-    /// Whether the revocation sets are there.
-    pub set_up: bool,
+/// How long what was found out about the server's durability is believed.
+const DURABILITY_AGE: Duration = Duration::from_secs(60);
+
+/// Writes a revocation; answers the stream id, and how many replicas have it where that was to be waited for.
+pub async fn insert(
+    inner: &Inner,
+    revocation: &Revocation,
+    is_watched: bool,
+) -> Result<(String, Option<u32>), StoreError> {
+    let json = serde_json::to_string(revocation).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let link = if inner.min_replicas > 0 { &inner.safe_link } else { &inner.link };
+    link.run(async |mut connection| {
+        let position = scripts::REVOKE
+            .key(inner.keys.all())
+            .arg(STREAM_RETENTION.as_millis() as u64)
+            .arg(revocation.target.member())
+            .arg(revocation.score)
+            .arg(revocation.id.as_str())
+            .arg(&json)
+            .arg(revocation.created_at.0)
+            .arg(lapse(revocation.lapses_at))
+            .arg(if is_watched { "1" } else { "" })
+            .invoke_async(&mut connection)
+            .await?;
+        if inner.min_replicas == 0 {
+            return Ok((position, None));
+        }
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(inner.min_replicas).arg(inner.replica_timeout.as_millis() as u64);
+        // It is recorded: whatever happens now says only that no replica has confirmed it.
+        Ok((position, Some(wait.query_async(&mut connection).await.unwrap_or(0))))
+    })
+    .await
 }
 
-/// Writes a revocation; answers the stream id.
-pub async fn insert(inner: &Inner, revocation: &Revocation) -> Result<String, StoreError> {
-    let json = serde_json::to_string(revocation).map_err(|error| StoreError::Failed(error.to_string()))?;
-    inner
+/// How safe the server makes what it has answered: on disk only where every write is synced before the answer. When in
+/// doubt, in memory.
+pub async fn durability(inner: &Inner) -> Durability {
+    let now = inner.clock.now();
+    if let Some((known, at)) = *inner.durability.lock()
+        && now.since(at) < DURABILITY_AGE
+    {
+        return known;
+    }
+    type Settings = Vec<String>;
+    let asked: Result<(String, Settings), StoreError> = inner
         .link
         .run(async |mut connection| {
-            scripts::REVOKE
-                .key(inner.keys.all())
-                .arg(STREAM_RETENTION.as_millis() as u64)
-                .arg(revocation.target.member())
-                .arg(revocation.score)
-                .arg(revocation.id.as_str())
-                .arg(json)
-                .arg(revocation.created_at.0)
-                .arg(lapse(revocation.lapses_at))
-                .invoke_async(&mut connection)
-                .await
+            let mut pipe = redis::pipe();
+            pipe.cmd("INFO").arg("persistence").cmd("CONFIG").arg("GET").arg("appendfsync");
+            pipe.query_async(&mut connection).await
         })
-        .await
+        .await;
+    let is_synced = asked.is_ok_and(|(info, sync)| {
+        info.contains("aof_enabled:1") && info.contains("aof_last_write_status:ok") && sync.iter().any(|one| one == "always")
+    });
+    let found = if is_synced { Durability::Disk } else { Durability::Memory };
+    *inner.durability.lock() = Some((found, now));
+    found
 }
 
 /// How a script is told when to forget: a number, or nothing for never.
@@ -137,23 +167,4 @@ async fn fetch(inner: &Inner, from: &str, offset: isize) -> Result<Vec<Row>, Sto
 
 fn parse(record: &str) -> Result<Revocation, StoreError> {
     serde_json::from_str(record).map_err(|_| StoreError::Foreign("an unreadable record".into()))
-}
-
-/// Asks what `linkgate check` wants to know. What the rights do not allow stays empty.
-pub async fn inspect(inner: &Inner) -> Result<Inspection, StoreError> {
-    let mut connection = inner.link.dedicated(super::COMMAND_TIMEOUT).await?;
-    redis::cmd("PING").exec_async(&mut connection).await.map_err(store_error)?;
-    let info: String = redis::cmd("INFO").query_async(&mut connection).await.unwrap_or_default();
-    let field = |name: &str| {
-        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim().to_owned()
-    };
-    let set_up: Option<String> =
-        redis::cmd("HGET").arg(inner.keys.meta()).arg("e").query_async(&mut connection).await.map_err(store_error)?;
-    Ok(Inspection {
-        version: field("redis_version"),
-        eviction_policy: field("maxmemory_policy"),
-        append_only: field("aof_enabled"),
-        role: field("role"),
-        set_up: set_up.is_some(),
-    })
 }

@@ -8,7 +8,7 @@ use super::keys::LAYOUT;
 use super::{Inner, STREAM_RETENTION, records, scripts};
 use crate::clock::UnixMillis;
 use crate::entropy::random;
-use crate::revocation::{Change, PRUNE_GRACE, Revocation, RevocationId, STANDING, StoreError, Target};
+use crate::revocation::{Change, Index, PRUNE_GRACE, Revocation, RevocationId, STANDING, StoreError, Target};
 
 /// Entries written back in one script.
 const RESTORE_BATCH: usize = 100;
@@ -25,16 +25,16 @@ impl Inner {
     pub async fn set_up(&self, restoring: Restoring) -> Result<String, StoreError> {
         // An integer in [2^52, 2^53): exact in the double that Redis keeps scores in.
         let epoch = (1 << 52) | (u64::from_be_bytes(random()) >> 12);
+        let (who, are_counts_lost) = match restoring {
+            Restoring::Yes => (self.name.as_str(), "1"),
+            Restoring::No => ("", ""),
+        };
         let (created, epoch): (u8, String) = self
             .link
             .run(async |mut connection| {
-                scripts::INIT
-                    .key(self.keys.all())
-                    .arg(epoch)
-                    .arg(LAYOUT)
-                    .arg(if restoring == Restoring::Yes { "1" } else { "" })
-                    .invoke_async(&mut connection)
-                    .await
+                let mut call = scripts::INIT.key(self.keys.all());
+                call.arg(epoch).arg(LAYOUT).arg(who).arg(are_counts_lost);
+                call.invoke_async(&mut connection).await
             })
             .await?;
         if created == 1 {
@@ -55,36 +55,76 @@ impl Inner {
             Change::LinkLifted { .. } | Change::CutOffLifted { .. } => {}
         });
         let mut restored = 0;
-        for batch in entries.chunks(RESTORE_BATCH) {
-            restored += self.restore_batch(batch, now).await?;
+        // Also when there is nothing: whoever may not write must find that out.
+        for batch in std::iter::once(&[][..]).chain(entries.chunks(RESTORE_BATCH)) {
+            let revocations: Vec<_> =
+                batch.iter().map(|(target, score)| remembered(target, *score, now, self.max_ttl)).collect();
+            restored += self.restore_batch(&revocations).await?;
         }
         Ok(restored)
     }
 
-    async fn restore_batch(&self, batch: &[(Target, u64)], now: UnixMillis) -> Result<usize, StoreError> {
+    /// Makes the sets again from the records, as far as those are left.
+    pub async fn restore_records(&self) -> Result<(), StoreError> {
+        let mut cursor = "0".to_owned();
+        loop {
+            let (next, page): (String, Vec<(String, String)>) = self
+                .link
+                .run(async |mut connection| {
+                    let mut scan = redis::cmd("HSCAN");
+                    scan.arg(self.keys.records()).arg(&cursor).arg("COUNT").arg(RESTORE_BATCH);
+                    scan.query_async(&mut connection).await
+                })
+                .await?;
+            let revocations: Vec<Revocation> =
+                page.iter().filter_map(|(_, record)| serde_json::from_str(record).ok()).collect();
+            for batch in revocations.chunks(RESTORE_BATCH) {
+                self.restore_batch(batch).await?;
+            }
+            if next == "0" {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
         self.link
             .run(async |mut connection| {
                 let mut call = scripts::RESTORE.key(self.keys.all());
-                call.arg(STREAM_RETENTION.as_millis() as u64);
-                for (target, score) in batch {
-                    let revocation = remembered(target, *score, now, self.max_ttl);
-                    let json = serde_json::to_string(&revocation).unwrap_or_default();
-                    call.arg(target.member()).arg(*score).arg(revocation.id.as_str()).arg(json).arg(now.0);
-                    call.arg(records::lapse(revocation.lapses_at));
+                call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name);
+                for revocation in batch {
+                    let json = serde_json::to_string(revocation).unwrap_or_default();
+                    call.arg(revocation.target.member()).arg(revocation.score).arg(revocation.id.as_str()).arg(json);
+                    call.arg(revocation.created_at.0).arg(records::lapse(revocation.lapses_at));
                 }
                 call.invoke_async(&mut connection).await
             })
             .await
     }
 
-    /// Lets everybody judge by the store again.
+    /// Says that everything known here has been written back.
     pub async fn finish_restoring(&self) -> Result<(), StoreError> {
         self.link
             .run(async |mut connection| {
-                scripts::RESTORED.key(self.keys.all()).invoke_async::<u8>(&mut connection).await.map(|_| ())
+                scripts::RESTORED.key(self.keys.all()).arg(&self.name).invoke_async::<u8>(&mut connection).await.map(|_| ())
             })
             .await
     }
+}
+
+/// Adds to a freshly loaded index whatever the old one knew more strictly.
+pub fn keep_own(own: &Index, loaded: &Index) {
+    own.for_each(|change| {
+        let is_known = loaded.look(|view| match change {
+            Change::Link { id, .. } => view.has_link(id),
+            Change::CutOff { member, score } => view.cut_off(member.as_bytes()) >= Some(score),
+            Change::LinkLifted { .. } | Change::CutOffLifted { .. } => true,
+        });
+        if !is_known {
+            loaded.apply(change);
+        }
+    });
 }
 
 /// The record of an entry that only this process remembered: who made it and why is lost.

@@ -5,15 +5,16 @@ use std::sync::LazyLock;
 use redis::Script;
 
 macro_rules! script {
-    ($name:ident, $file:literal) => {
-        pub static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!(include_str!("scripts/prelude.lua"), include_str!($file))));
+    ($name:ident, $($file:literal),+) => {
+        pub static $name: LazyLock<Script> = LazyLock::new(|| Script::new(concat!($(include_str!($file)),+)));
     };
 }
 
-script!(INIT, "scripts/init.lua");
-script!(REVOKE, "scripts/revoke.lua");
-script!(LIFT, "scripts/lift.lua");
-script!(BEAT, "scripts/beat.lua");
-script!(RESTORE, "scripts/restore.lua");
-script!(RESTORED, "scripts/restored.lua");
+script!(INIT, "scripts/prelude.lua", "scripts/init.lua");
+script!(REVOKE, "scripts/prelude.lua", "scripts/revoke.lua");
+script!(LIFT, "scripts/prelude.lua", "scripts/lift.lua");
+script!(BEAT, "scripts/prelude.lua", "scripts/beat.lua");
+script!(RESTORE, "scripts/prelude.lua", "scripts/restore.lua");
+script!(RESTORED, "scripts/prelude.lua", "scripts/restored.lua");
+script!(COUNT, "scripts/prelude.lua", "scripts/count.lua");
+script!(REPORT, "scripts/report.lua");

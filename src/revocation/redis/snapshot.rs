@@ -1,16 +1,24 @@
 //! Loading everything, and stepping from there onto the stream without losing or doubling an entry.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::Value;
 use redis::aio::MultiplexedConnection;
+use tracing::info;
 
 use super::Inner;
 use super::connection::store_error;
-use super::follow::{Position, read_stream};
 use super::keys::{Keys, LAYOUT, SENTINEL, StreamId};
+use super::stream::{self, Position};
 use crate::clock::UnixMillis;
-use crate::revocation::{Change, Index, StoreError};
+use crate::revocation::{Change, Index, Progress, StoreError};
+use crate::token::TokenId;
 
-/// Members fetched in one round trip: about a millisecond of the server's time.
+/// Members fetched in one round trip: about a millisecond of the server's time, so that others need not wait.
 const PAGE: usize = 1000;
+/// How often a long load says how far it has come.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the meta hash and the sentinels say.
 pub struct Header {
@@ -19,17 +27,42 @@ pub struct Header {
     /// Whether both sets carry the epoch.
     pub whole: bool,
     pub last: Option<StreamId>,
+    /// Writes so far.
+    pub count: u64,
     /// Another process is writing back what was lost.
     pub restoring: bool,
 }
 
+impl Header {
+    /// Puts together what [`ask_header`] was answered.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`] for another layout.
+    pub fn new(meta: &HashMap<String, String>, links: Option<&str>, cut_offs: Option<&str>) -> Result<Self, StoreError> {
+        let field = |name: &str| meta.get(name).map(String::as_str);
+        let epoch = field("e");
+        if epoch.is_some() && field("v") != Some(LAYOUT) {
+            return Err(StoreError::Foreign(format!(
+                "the store has layout {}, this version knows {LAYOUT}: refusing to judge by it",
+                field("v").unwrap_or("unknown")
+            )));
+        }
+        let is_there = epoch.is_some() || links.is_some() || cut_offs.is_some();
+        Ok(Self {
+            epoch: is_there.then(|| epoch.unwrap_or_default().to_owned()),
+            whole: epoch.is_some() && links == epoch && cut_offs == epoch,
+            last: field("l").and_then(StreamId::parse),
+            count: field("n").and_then(|count| count.parse().ok()).unwrap_or_default(),
+            restoring: meta.keys().any(|name| name.starts_with("z:")),
+        })
+    }
+}
+
 /// Reads the header.
 pub async fn header(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Header, StoreError> {
-    type Meta = (Option<String>, Option<String>, Option<String>, Option<String>);
-    let ((epoch, last, layout, restoring), links, cut_offs): (Meta, Option<String>, Option<String>) = redis::pipe()
-        .cmd("HMGET")
+    let (meta, links, cut_offs): (HashMap<String, String>, Option<String>, Option<String>) = redis::pipe()
+        .cmd("HGETALL")
         .arg(keys.meta())
-        .arg(&["e", "l", "v", "z"])
         .cmd("ZSCORE")
         .arg(keys.links())
         .arg(SENTINEL)
@@ -39,20 +72,7 @@ pub async fn header(connection: &mut MultiplexedConnection, keys: &Keys) -> Resu
         .query_async(connection)
         .await
         .map_err(store_error)?;
-    if epoch.is_some() && layout.as_deref() != Some(LAYOUT) {
-        return Err(StoreError::Foreign(format!(
-            "the store has layout {}, this version knows {LAYOUT}: refusing to judge by it",
-            layout.unwrap_or_else(|| "unknown".into())
-        )));
-    }
-    let whole = epoch.is_some() && links == epoch && cut_offs == epoch;
-    let is_there = epoch.is_some() || links.is_some() || cut_offs.is_some();
-    Ok(Header {
-        epoch: if is_there { Some(epoch.unwrap_or_default()) } else { None },
-        whole,
-        last: last.as_deref().and_then(StreamId::parse),
-        restoring: restoring.is_some(),
-    })
+    Header::new(&meta, links.as_deref(), cut_offs.as_deref())
 }
 
 /// Loads both sets into a fresh index and replays what was written meanwhile.
@@ -63,23 +83,26 @@ pub async fn load(inner: &Inner, connection: &mut MultiplexedConnection) -> Resu
     let lost = || StoreError::Lost("the sets changed while they were loaded".into());
     let before = header(connection, &inner.keys).await?;
     let epoch = before.epoch.filter(|_| before.whole).ok_or_else(lost)?;
-    let mut position = Position { epoch, last: before.last.ok_or_else(lost)? };
+    let mut position = Position { epoch, last: before.last.ok_or_else(lost)?, count: before.count };
 
-    let index = Index::default();
-    let links = scan(connection, inner.keys.links(), |member, score| {
-        if let Ok(id) = member.parse() {
+    let mut loading = Loading::new(inner, connection).await?;
+    let links = loading.pages(connection, inner.keys.links(), |index, member, score| {
+        if let Some(id) = TokenId::from_text(member) {
             index.apply(Change::Link { id, until: UnixMillis(score) });
         }
     });
     if links.await? != position.epoch {
         return Err(lost());
     }
-    let cut_offs = scan(connection, inner.keys.cut_offs(), |member, score| {
-        index.apply(Change::CutOff { member, score });
+    let cut_offs = loading.pages(connection, inner.keys.cut_offs(), |index, member, score| {
+        if let Ok(member) = std::str::from_utf8(member) {
+            index.apply(Change::CutOff { member, score });
+        }
     });
     if cut_offs.await? != position.epoch {
         return Err(lost());
     }
+    let index = loading.finish();
 
     let after = header(connection, &inner.keys).await?;
     if !after.whole || after.epoch.as_deref() != Some(&position.epoch) {
@@ -87,42 +110,156 @@ pub async fn load(inner: &Inner, connection: &mut MultiplexedConnection) -> Resu
     }
     let goal = after.last.ok_or_else(lost)?;
     while position.last < goal {
-        if read_stream(inner, connection, &mut position, &index, None).await? == 0 {
+        if stream::read(inner, connection, &mut position, &index, None).await? == 0 {
             return Err(lost());
         }
     }
     Ok((index, position))
 }
 
-/// Hands every member of a sorted set to `visit`; answers the score of the sentinel, empty when it is missing.
-///
-/// ZSCAN gives every member that is there from beginning to end at least once, whatever is written meanwhile.
-async fn scan(
-    connection: &mut MultiplexedConnection,
-    key: &str,
-    mut visit: impl FnMut(&str, u64),
-) -> Result<String, StoreError> {
-    let mut epoch = String::new();
-    let mut cursor = "0".to_owned();
-    loop {
-        let (next, members): (String, Vec<(String, String)>) = redis::cmd("ZSCAN")
-            .arg(key)
-            .arg(&cursor)
-            .arg("COUNT")
-            .arg(PAGE)
+/// A load under way, which tells the process how far it has come.
+struct Loading<'i> {
+    inner: &'i Inner,
+    index: Index,
+    progress: Progress,
+    said_at: Duration,
+}
+
+impl<'i> Loading<'i> {
+    async fn new(inner: &'i Inner, connection: &mut MultiplexedConnection) -> Result<Self, StoreError> {
+        let (links, cut_offs): (u64, u64) = redis::pipe()
+            .cmd("ZCARD")
+            .arg(inner.keys.links())
+            .cmd("ZCARD")
+            .arg(inner.keys.cut_offs())
             .query_async(connection)
             .await
             .map_err(store_error)?;
-        for (member, score) in members {
-            if member == SENTINEL {
-                epoch = score;
-            } else if let Ok(score) = score.parse::<f64>() {
-                visit(&member, score as u64);
+        let index = Index::default();
+        let progress = Progress { loaded: 0, of: links + cut_offs };
+        *inner.loading.lock() = Some(progress);
+        Ok(Self { inner, index, progress, said_at: inner.clock.uptime() })
+    }
+
+    /// Hands every member of a sorted set to `visit`; answers the score of the sentinel, empty when it is missing.
+    ///
+    /// Pages go by score and each starts inclusively where the one before ended, so that nothing slips through when
+    /// others write; a member that moves behind the cursor meanwhile is in the stream. Where more members share a
+    /// score than a page holds, ZSCAN does the rest: slower, but it needs no order.
+    async fn pages(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        key: &str,
+        visit: fn(&Index, &[u8], u64),
+    ) -> Result<String, StoreError> {
+        let mut epoch = String::new();
+        let mut request = page_from(key, b"-inf");
+        let mut from = Vec::new();
+        let mut page = request.query_async::<Value>(connection).await.map_err(store_error)?;
+        loop {
+            let members = Members(&page);
+            let last = members.last_score().unwrap_or_default().to_vec();
+            if members.len() < PAGE {
+                self.take(&page, visit, &mut epoch);
+                return Ok(epoch);
+            }
+            if last == from {
+                break;
+            }
+            from.clone_from(&last);
+            request = page_from(key, &last);
+            // The server works on the next page while this one is taken in.
+            let (next, ()) = tokio::join!(request.query_async::<Value>(connection), async {
+                tokio::task::yield_now().await;
+                self.take(&page, visit, &mut epoch);
+            });
+            page = next.map_err(store_error)?;
+        }
+        let mut cursor = "0".to_owned();
+        loop {
+            let (next, page): (String, Value) = redis::cmd("ZSCAN")
+                .arg(key)
+                .arg(&cursor)
+                .arg("COUNT")
+                .arg(PAGE)
+                .query_async(connection)
+                .await
+                .map_err(store_error)?;
+            self.take(&page, visit, &mut epoch);
+            if next == "0" {
+                return Ok(epoch);
+            }
+            cursor = next;
+        }
+    }
+
+    fn take(&mut self, page: &Value, visit: fn(&Index, &[u8], u64), epoch: &mut String) {
+        let members = Members(page);
+        for (member, score) in members.iter() {
+            if member == SENTINEL.as_bytes() {
+                *epoch = String::from_utf8_lossy(score).into_owned();
+            } else if let Some(score) = read_score(score) {
+                visit(&self.index, member, score);
             }
         }
-        if next == "0" {
-            return Ok(epoch);
+        self.progress.loaded = (self.progress.loaded + members.len() as u64).min(self.progress.of);
+        *self.inner.loading.lock() = Some(self.progress);
+        let now = self.inner.clock.uptime();
+        if now.saturating_sub(self.said_at) >= PROGRESS_INTERVAL {
+            self.said_at = now;
+            info!(loaded = self.progress.loaded, of = self.progress.of, "loading the revocations");
         }
-        cursor = next;
     }
+
+    fn finish(mut self) -> Index {
+        std::mem::take(&mut self.index)
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        *self.inner.loading.lock() = None;
+    }
+}
+
+fn page_from(key: &str, score: &[u8]) -> redis::Cmd {
+    let mut command = redis::cmd("ZRANGE");
+    command.arg(key).arg(score).arg("+inf").arg("BYSCORE").arg("LIMIT").arg(0).arg(PAGE).arg("WITHSCORES");
+    command
+}
+
+/// Members and their scores in turn, as Redis answers them.
+struct Members<'v>(&'v Value);
+
+impl<'v> Members<'v> {
+    fn items(&self) -> &'v [Value] {
+        match self.0 {
+            Value::Array(items) => items,
+            _ => &[],
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.items().len() / 2
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&'v [u8], &'v [u8])> {
+        self.items().chunks_exact(2).filter_map(|pair| match pair {
+            [Value::BulkString(member), Value::BulkString(score)] => Some((member.as_slice(), score.as_slice())),
+            _ => None,
+        })
+    }
+
+    fn last_score(&self) -> Option<&'v [u8]> {
+        match self.items().last() {
+            Some(Value::BulkString(score)) => Some(score),
+            _ => None,
+        }
+    }
+}
+
+/// A score in whole milliseconds; Redis writes large ones with an exponent.
+fn read_score(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse().ok().or_else(|| text.parse::<f64>().ok().map(|score| score as u64))
 }

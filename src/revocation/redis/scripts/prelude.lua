@@ -12,6 +12,9 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local function integer(number) return string.format('%.0f', number) end
 
+-- Holds off everybody who would load until the restorer is done, or has not been heard of for so long.
+local function lease(who) redis.call('HSET', meta, 'z:' .. who, integer(now + 10000)) end
+
 -- Appends operations to the stream; each entry names its predecessor, so that readers notice a gap.
 local function append(retention, operations)
   local count = redis.call('HINCRBY', meta, 'n', 1)

@@ -1,0 +1,100 @@
+//! Asking Redis about one judgement, for verifiers that keep no index, and counting downloads.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::keys::SENTINEL;
+use super::snapshot::Header;
+use super::{Inner, scripts};
+use crate::clock::Moment;
+use crate::revocation::{Answers, Download, PRUNE_GRACE, Questions, StoreError, Tally};
+
+/// A connection that was idle for so long may have died unseen, as when a process was frozen: it is made anew.
+const MAX_IDLE: Duration = Duration::from_secs(10);
+
+/// Answers everything one judgement asks, in one round trip, within the configured time.
+///
+/// # Errors
+/// When Redis does not answer in time, and whenever the sets are not whole.
+pub async fn ask(inner: &Inner, questions: &Questions) -> Result<Answers, StoreError> {
+    let now = inner.clock.now();
+    let idle = inner.asked_at.lock().replace(now).map(|asked: Moment| now.since(asked));
+    if idle.is_some_and(|idle| idle > MAX_IDLE) {
+        inner.questions.forget().await;
+    }
+    match tokio::time::timeout(inner.direct_timeout, look_up(inner, questions)).await {
+        Ok(answers) => answers,
+        Err(_) => {
+            // Whatever is still on its way on this connection is nobody's any more.
+            inner.questions.forget().await;
+            Err(StoreError::TimedOut)
+        }
+    }
+}
+
+async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreError> {
+    type Scores = Vec<Option<String>>;
+    let links: Vec<String> = questions.links.iter().map(ToString::to_string).collect();
+    let (meta, link_scores, cut_offs): (HashMap<String, String>, Scores, Scores) = inner
+        .questions
+        .run(async |mut connection| {
+            redis::pipe()
+                .cmd("HGETALL")
+                .arg(inner.keys.meta())
+                .cmd("ZMSCORE")
+                .arg(inner.keys.links())
+                .arg(SENTINEL)
+                .arg(&links)
+                .cmd("ZMSCORE")
+                .arg(inner.keys.cut_offs())
+                .arg(SENTINEL)
+                .arg(&questions.members)
+                .query_async(&mut connection)
+                .await
+        })
+        .await?;
+    let sentinel = |scores: &Scores| scores.first().cloned().flatten();
+    let header = Header::new(&meta, sentinel(&link_scores).as_deref(), sentinel(&cut_offs).as_deref())?;
+    if !header.whole {
+        return Err(StoreError::Lost("the revocation sets are missing or torn".into()));
+    }
+    if header.restoring {
+        return Err(StoreError::Lost("a linkgate is writing back what the store has lost".into()));
+    }
+    let scored = |score: &Option<String>| score.as_ref()?.parse::<f64>().ok().map(|score| score as u64);
+    let revoked = questions.links.iter().zip(&link_scores[1..]).filter(|(_, score)| score.is_some());
+    let cut = questions.members.iter().zip(&cut_offs[1..]);
+    Ok(Answers {
+        links: revoked.map(|(id, _)| *id).collect(),
+        cut_offs: cut.filter_map(|(member, score)| Some((member.clone(), scored(score)?))).collect(),
+    })
+}
+
+/// Counts a download.
+///
+/// # Errors
+/// When Redis cannot be asked, or has lost the count.
+pub async fn count(inner: &Inner, download: &Download) -> Result<Tally, StoreError> {
+    let forget_at = download.expires_at.plus(PRUNE_GRACE);
+    let counted: i8 = inner
+        .link
+        .run(async |mut connection| {
+            scripts::COUNT
+                .key(inner.keys.all())
+                .key(inner.keys.downloads(download.link))
+                .arg(download.most)
+                .arg(download.client.as_deref().unwrap_or_default())
+                .arg(inner.session_window.as_millis() as u64)
+                .arg(download.issued_at.0)
+                .arg(forget_at.0)
+                .arg(if download.begins { "1" } else { "" })
+                .invoke_async(&mut connection)
+                .await
+        })
+        .await?;
+    match counted {
+        1 => Ok(Tally::Within),
+        0 => Ok(Tally::UsedUp),
+        _ => Err(StoreError::Lost("how often the link was used before the store lost its contents".into())),
+    }
+}
