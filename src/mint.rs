@@ -98,10 +98,7 @@ impl Signing {
         revocations: &dyn RevocationView,
         now: UnixMillis,
     ) -> Result<Link, MintError> {
-        let later = [
-            ("stable", request.stable == Some(true)),
-            ("rate_limit", request.rate_limit.is_some()),
-        ];
+        let later = [("stable", request.stable == Some(true)), ("rate_limit", request.rate_limit.is_some())];
         if let Some((field, _)) = later.into_iter().find(|(_, is_asked)| *is_asked) {
             return Err(MintError::NotSupportedYet(field));
         }

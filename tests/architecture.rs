@@ -37,7 +37,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("inspect.rs", &["clock", "collection", "mint", "revocation", "token"]),
     (
         "http/",
-        &["clients", "clock", "collection", "edge", "entropy", "inspect", "mint", "revocation", "span", "token", "http"],
+        &[
+            "clients",
+            "clock",
+            "collection",
+            "edge",
+            "entropy",
+            "inspect",
+            "mint",
+            "revocation",
+            "span",
+            "token",
+            "http",
+        ],
     ),
     ("config/", &["clients", "collection", "http", "key_file", "mint", "revocation", "span", "telemetry", "token"]),
     (

@@ -12,9 +12,9 @@ use super::api::Api;
 use super::{Common, Failure, Outcome, Server};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
-use crate::span::parse_span;
 use crate::mint::{MintRequest, Signing};
 use crate::revocation::Index;
+use crate::span::parse_span;
 use crate::token::{MAX_TOKEN_CHARS, MintPolicy};
 
 /// Make a link.

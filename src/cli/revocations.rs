@@ -193,7 +193,13 @@ impl Revocations {
     }
 }
 
-pub fn call(server: &Server, config: &Config, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+pub fn call(
+    server: &Server,
+    config: &Config,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> anyhow::Result<Value> {
     app::runtime()?.block_on(async { Api::connect(server, config).await?.call(method, path, body).await })
 }
 

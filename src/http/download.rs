@@ -87,10 +87,7 @@ impl From<Rejection> for Undecided {
 ///
 /// # Errors
 /// The refusal.
-pub async fn settle<T>(
-    state: &AppState,
-    decide: impl Fn(&Evidence) -> Result<T, Undecided>,
-) -> Result<T, Rejection> {
+pub async fn settle<T>(state: &AppState, decide: impl Fn(&Evidence) -> Result<T, Undecided>) -> Result<T, Rejection> {
     let mut evidence = Evidence::default();
     loop {
         match decide(&evidence) {
@@ -174,7 +171,8 @@ pub fn judge<'t>(
         verdict: refusal.into(),
         token: Some(named),
     })?;
-    let admitted = state.look(evidence, |view| admit(view, state.staleness, verified, now)).map_err(Undecided::Missing)?;
+    let admitted =
+        state.look(evidence, |view| admit(view, state.staleness, verified, now)).map_err(Undecided::Missing)?;
     let claims = verified.claims();
     match (admitted, claims.max_downloads) {
         (Ok(permit), _) => Ok((permit, collection)),

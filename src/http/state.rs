@@ -12,8 +12,8 @@ use crate::clock::Clock;
 use crate::edge::DirectFiles;
 use crate::mint::Signing;
 use crate::revocation::{
-    Answers, Blind, Download, Index, Informed, Mode, OnStale, Questions, RevocationStore, RevocationView, StalenessPolicy,
-    Status, StoreError, Tally, record,
+    Answers, Blind, Download, Index, Informed, Mode, OnStale, Questions, RevocationStore, RevocationView,
+    StalenessPolicy, Status, StoreError, Tally, record,
 };
 
 /// One process, as its handlers see it.

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use linkgate::config::{Config, Overrides, SETTING_NAMES, StoreConfig};
 use linkgate::http::listen::TrustedProxies;
+use linkgate::revocation::redis::RedisConfig;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -289,7 +290,8 @@ fn any_setting_can_be_set_by_a_variable() {
     let proxies = TrustedProxies::parse(&["10.0.0.0/8".into(), "unix".into()]).unwrap();
     assert_eq!(config.listen.trusted_proxies, proxies);
     assert!(config.listen.ops.is_none() && config.listen.api.is_some());
-    assert_eq!(config.store, StoreConfig::Redis { url: "rediss://cache.test/3".into(), key_prefix: "linkgate".into() });
+    let url = "rediss://cache.test/3".into();
+    assert_eq!(config.store, StoreConfig::Redis(Box::new(RedisConfig { url, ..RedisConfig::default() })));
     assert_eq!(config.collections["film"].dotfiles, linkgate::token::Dotfiles::Allowed);
     assert_eq!(config.collections["image"].dotfiles, linkgate::token::Dotfiles::Hidden);
 }

@@ -7,9 +7,11 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use linkgate::collection::EdgeKind;
-use linkgate::config::{Config, Overrides, StoreConfig, parse_span};
+use linkgate::config::{Config, Overrides, StoreConfig};
 use linkgate::http::listen::Address;
 use linkgate::http::server::Limits;
+use linkgate::revocation::redis::RedisConfig;
+use linkgate::span::parse_span;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -423,7 +425,7 @@ fn the_variables_of_compose_and_image_are_settings_that_fit() {
     assert_eq!(config.listen.download, Some(Address::Unix("/run/linkgate/edge.sock".into())));
     assert_eq!(config.listen.api, Some(Address::Tcp("0.0.0.0:8081".into())));
     let url = format!("redis://linkgate:{PASSWORD}@redis:6379/0");
-    assert_eq!(config.store, StoreConfig::Redis { url, key_prefix: "linkgate".into() });
+    assert_eq!(config.store, StoreConfig::Redis(Box::new(RedisConfig { url, ..RedisConfig::default() })));
     let grace =
         service("linkgate").split_once("stop_grace_period: ").map(|(_, rest)| rest.lines().next().unwrap().to_owned());
     assert!(parse_span(&grace.unwrap()).unwrap() > config.limits.drain_timeout, "it is not killed while it drains");

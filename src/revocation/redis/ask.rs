@@ -1,10 +1,9 @@
 //! Asking Redis about one judgement, for verifiers that keep no index, and counting downloads.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::keys::SENTINEL;
-use super::snapshot::Header;
+use super::snapshot::{Header, META_FIELDS, Meta, Scores};
 use super::{Inner, scripts};
 use crate::clock::Moment;
 use crate::revocation::{Answers, Download, PRUNE_GRACE, Questions, StoreError, Tally};
@@ -33,14 +32,14 @@ pub async fn ask(inner: &Inner, questions: &Questions) -> Result<Answers, StoreE
 }
 
 async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreError> {
-    type Scores = Vec<Option<String>>;
     let links: Vec<String> = questions.links.iter().map(ToString::to_string).collect();
-    let (meta, link_scores, cut_offs): (HashMap<String, String>, Scores, Scores) = inner
+    let (meta, link_scores, cut_offs): (Meta, Scores, Scores) = inner
         .questions
         .run(async |mut connection| {
             redis::pipe()
-                .cmd("HGETALL")
+                .cmd("HMGET")
                 .arg(inner.keys.meta())
+                .arg(&META_FIELDS)
                 .cmd("ZMSCORE")
                 .arg(inner.keys.links())
                 .arg(SENTINEL)
@@ -53,8 +52,7 @@ async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreE
                 .await
         })
         .await?;
-    let sentinel = |scores: &Scores| scores.first().cloned().flatten();
-    let header = Header::new(&meta, sentinel(&link_scores).as_deref(), sentinel(&cut_offs).as_deref())?;
+    let header = Header::new(meta, &link_scores, &cut_offs)?;
     if !header.whole {
         return Err(StoreError::Lost("the revocation sets are missing or torn".into()));
     }

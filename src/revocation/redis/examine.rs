@@ -138,7 +138,7 @@ async fn persistence(info: &Info<'_>, connection: &mut MultiplexedConnection, fi
 }
 
 /// Commands that judging needs, and commands that revoking needs on top, in forms without effect.
-fn commands(inner: &Inner) -> ([Cmd; 8], [Cmd; 9]) {
+fn commands(inner: &Inner) -> ([Cmd; 5], [Cmd; 9]) {
     let keys = &inner.keys;
     let command = |words: &[&str]| {
         let mut command = redis::cmd(words[0]);
@@ -148,13 +148,10 @@ fn commands(inner: &Inner) -> ([Cmd; 8], [Cmd; 9]) {
         command
     };
     let judging = [
-        command(&["HGETALL", keys.meta()]),
-        command(&["ZSCORE", keys.links(), SENTINEL]),
-        command(&["ZCARD", keys.links()]),
+        command(&["HMGET", keys.meta(), "e"]),
         command(&["ZRANGE", keys.cut_offs(), "1", "0"]),
         command(&["ZSCAN", keys.cut_offs(), "0"]),
         command(&["ZMSCORE", keys.links(), SENTINEL]),
-        command(&["XRANGE", keys.stream(), "1", "0"]),
         command(&["XREAD", "COUNT", "1", "STREAMS", keys.stream(), "$"]),
     ];
     let revoking = [

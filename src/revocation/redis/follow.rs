@@ -16,10 +16,10 @@ use crate::clock::Moment;
 use crate::entropy::random;
 use crate::revocation::StoreError;
 
-/// How long one read of the stream waits for something new.
-const BLOCK: Duration = Duration::from_secs(1);
+/// How long one read of the stream waits for something new: longer than beats are apart, so that silence means trouble.
+const BLOCK: Duration = Duration::from_secs(2);
 /// When a blocking read counts as lost.
-const READ_TIMEOUT: Duration = Duration::from_secs(3);
+const READ_TIMEOUT: Duration = Duration::from_secs(4);
 /// Pause after a read that brought something: bounds what many followers cost the server.
 const COALESCE: Duration = Duration::from_millis(5);
 /// How often somebody beats.
@@ -161,27 +161,18 @@ async fn history(
     if header.last == Some(position.last) {
         return Ok(History::Continuous);
     }
-    let stream = inner.keys.stream();
-    let (own, oldest): (Entries, Entries) = redis::pipe()
-        .cmd("XRANGE")
-        .arg(stream)
-        .arg(position.last.to_string())
-        .arg(position.last.to_string())
-        .cmd("XRANGE")
-        .arg(stream)
-        .arg("-")
-        .arg("+")
-        .arg("COUNT")
-        .arg(1)
-        .query_async(connection)
-        .await
-        .map_err(store_error)?;
-    let oldest = oldest.first().and_then(|(id, _)| StreamId::parse(id));
+    type Reply = Option<Vec<(String, Entries)>>;
+    let mut ask = redis::pipe();
+    for from in [position.last.before().to_string(), "0-0".to_owned()] {
+        ask.cmd("XREAD").arg("COUNT").arg(1).arg("STREAMS").arg(inner.keys.stream()).arg(from);
+    }
+    let (next, oldest): (Reply, Reply) = ask.query_async(connection).await.map_err(store_error)?;
+    let id = |reply: Reply| StreamId::parse(&reply?.first()?.1.first()?.0);
     let has_gone_on = header.last.is_some_and(|last| last > position.last);
-    Ok(match own.is_empty() {
-        false => History::Continuous,
-        true if has_gone_on && oldest.is_none_or(|oldest| oldest > position.last) => History::Trimmed,
-        true => History::Forked,
+    Ok(match (id(next), id(oldest)) {
+        (Some(next), _) if next == position.last => History::Continuous,
+        (_, oldest) if has_gone_on && oldest.is_none_or(|oldest| oldest > position.last) => History::Trimmed,
+        _ => History::Forked,
     })
 }
 
@@ -229,6 +220,7 @@ async fn join(
     tokio::task::spawn_blocking(move || index.replace(loaded))
         .await
         .map_err(|error| StoreError::Failed(error.to_string()))?;
+    inner.reapply_own(&position);
     inner.memory.remember(&position.epoch);
     info!(links = counts.links, cut_offs = counts.cut_offs, ?took, "loaded the revocations");
     Ok(position)

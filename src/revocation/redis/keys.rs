@@ -46,7 +46,7 @@ impl Keys {
     }
 
     /// Hash: e epoch, n count of writes, l last stream id, v layout, b last beat, k until when counts were lost,
-    /// z:<who> being restored until.
+    /// z being restored, z:<who> by whom and until when.
     pub fn meta(&self) -> &str {
         &self.all[2]
     }
@@ -98,6 +98,14 @@ impl StreamId {
 }
 
 impl StreamId {
+    /// The greatest id below this one: reading on from it brings this one first.
+    pub const fn before(self) -> Self {
+        match self.sequence.checked_sub(1) {
+            Some(sequence) => Self { millis: self.millis, sequence },
+            None => Self { millis: self.millis.saturating_sub(1), sequence: u64::MAX },
+        }
+    }
+
     /// When the server took the entry, by its own clock.
     pub const fn time(self) -> UnixMillis {
         UnixMillis(self.millis)

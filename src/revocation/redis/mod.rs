@@ -44,17 +44,17 @@ use tracing::{info, warn};
 use self::cache::Cache;
 use self::connection::Link;
 use self::fleet::Membership;
-use self::keys::Keys;
+use self::keys::{Keys, StreamId};
 use self::memory::EpochMemory;
 use self::restore::Restoring;
 use self::stream::Position;
 use self::topology::Topology;
 use super::{
-    Answers, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Revocation, RevocationId,
-    RevocationStore, Shortfall, Status, StoreError, Tally, Verifier,
+    Answers, Change, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Revocation,
+    RevocationId, RevocationStore, Shortfall, Status, StoreError, Tally, Target, Verifier,
 };
 use crate::clients::ClientRecord;
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, UnixMillis};
 use crate::entropy::random;
 use crate::token::TokenId;
 
@@ -136,6 +136,8 @@ struct Inner {
     clients_seen: Mutex<BTreeMap<String, ClientRecord>>,
     /// The last stream entry this process has applied.
     applied: watch::Sender<Option<Position>>,
+    /// Revocations of our own that bite here before the stream has brought them.
+    unseen: Mutex<Vec<(StreamId, Revocation)>>,
     /// The stream did not lead on from the last entry that was applied.
     has_gap: AtomicBool,
     /// What this process knows and may not write back: it must not be forgotten when everything is loaded anew.
@@ -192,6 +194,7 @@ impl RedisStore {
             name: TokenId(random()).to_string(),
             clients_seen: Mutex::default(),
             applied: watch::Sender::new(None),
+            unseen: Mutex::default(),
             has_gap: AtomicBool::new(false),
             keeps_own: AtomicBool::new(false),
             restored: Mutex::new(None),
@@ -228,15 +231,15 @@ impl RedisStore {
         examine::run(&self.inner).await
     }
 
-    async fn until_applied(&self, position: &str) {
-        let Some(position) = keys::StreamId::parse(position) else { return };
+    /// Waits until this process has applied a step; whether it has. An answer that comes late is worse than one that
+    /// another verifier is a moment ahead of.
+    async fn until_applied(&self, step: StreamId) -> bool {
         let mut applied = self.inner.applied.subscribe();
         if applied.borrow().is_none() {
-            return; // this process does not follow
+            return false; // this process does not follow, or not yet
         }
-        let reached = applied.wait_for(|at| at.as_ref().is_some_and(|at| at.last >= position));
-        // An answer that comes late is worse than one that another verifier is a moment ahead of.
-        let _ = tokio::time::timeout(APPLY_TIMEOUT, reached).await;
+        let reached = applied.wait_for(|at| at.as_ref().is_some_and(|at| at.last >= step));
+        tokio::time::timeout(APPLY_TIMEOUT, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 }
 
@@ -257,6 +260,34 @@ impl Inner {
             }
             Ok(None) => {}
             Err(error) => warn!(%error, "the snapshot on disk cannot be used; everything is loaded from Redis"),
+        }
+    }
+
+    /// Lets a revocation of our own bite although the stream has not brought it yet: whoever answered must refuse.
+    fn apply_own(&self, step: StreamId, revocation: &Revocation) {
+        self.raise(revocation);
+        let mut unseen = self.unseen.lock();
+        let applied = self.applied.borrow().clone();
+        unseen.retain(|(other, _)| applied.as_ref().is_none_or(|applied| applied.last < *other));
+        unseen.push((step, revocation.clone()));
+    }
+
+    /// Does so again after everything was loaded anew, as far as the load did not bring it.
+    fn reapply_own(&self, loaded: &Position) {
+        let unseen = std::mem::take(&mut *self.unseen.lock());
+        for (_, revocation) in unseen.iter().filter(|(step, _)| *step > loaded.last) {
+            self.raise(revocation);
+        }
+    }
+
+    fn raise(&self, revocation: &Revocation) {
+        let member = revocation.target.member();
+        match revocation.target {
+            Target::Link(id) => self.index.apply(Change::Link { id, until: UnixMillis(revocation.score) }),
+            _ => {
+                let known = self.index.look(|view| view.cut_off(member.as_bytes())).unwrap_or_default();
+                self.index.apply(Change::CutOff { member: &member, score: known.max(revocation.score) });
+            }
         }
     }
 
@@ -284,7 +315,10 @@ impl RevocationStore for RedisStore {
             None => Vec::new(),
         };
         let (position, reached) = records::insert(inner, &revocation, wait.is_some()).await?;
-        self.until_applied(&position).await;
+        let step = StreamId::parse(&position).ok_or_else(|| StoreError::Foreign("a stream id".into()))?;
+        if inner.follows && !self.until_applied(step).await {
+            inner.apply_own(step, &revocation);
+        }
         let applied = match wait {
             Some(patience) => Some(fleet::wait(inner, &members, &position, patience).await),
             None => None,
@@ -300,7 +334,9 @@ impl RevocationStore for RedisStore {
 
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
         let (position, lifted) = records::lift(&self.inner, &[id.as_str()]).await?;
-        self.until_applied(&position).await;
+        if let Some(step) = StreamId::parse(&position) {
+            self.until_applied(step).await;
+        }
         Ok(lifted.into_iter().next())
     }
 

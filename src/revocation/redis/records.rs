@@ -66,7 +66,9 @@ pub async fn durability(inner: &Inner) -> Durability {
         })
         .await;
     let is_synced = asked.is_ok_and(|(info, sync)| {
-        info.contains("aof_enabled:1") && info.contains("aof_last_write_status:ok") && sync.iter().any(|one| one == "always")
+        info.contains("aof_enabled:1")
+            && info.contains("aof_last_write_status:ok")
+            && sync.iter().any(|one| one == "always")
     });
     let found = if is_synced { Durability::Disk } else { Durability::Memory };
     *inner.durability.lock() = Some((found, now));

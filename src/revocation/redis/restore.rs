@@ -107,7 +107,12 @@ impl Inner {
     pub async fn finish_restoring(&self) -> Result<(), StoreError> {
         self.link
             .run(async |mut connection| {
-                scripts::RESTORED.key(self.keys.all()).arg(&self.name).invoke_async::<u8>(&mut connection).await.map(|_| ())
+                scripts::RESTORED
+                    .key(self.keys.all())
+                    .arg(&self.name)
+                    .invoke_async::<u8>(&mut connection)
+                    .await
+                    .map(|_| ())
             })
             .await
     }

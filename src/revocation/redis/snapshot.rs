@@ -1,6 +1,5 @@
 //! Loading everything, and stepping from there onto the stream without losing or doubling an entry.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::Value;
@@ -33,46 +32,57 @@ pub struct Header {
     pub restoring: bool,
 }
 
+/// The fields of the meta hash that make a header, as HMGET answers them.
+pub type Meta = (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+pub const META_FIELDS: [&str; 5] = ["e", "v", "l", "n", "z"];
+/// What ZMSCORE answers.
+pub type Scores = Vec<Option<String>>;
+
 impl Header {
-    /// Puts together what [`ask_header`] was answered.
+    /// Puts together what was answered; in each list of scores the sentinel's comes first.
     ///
     /// # Errors
     /// [`StoreError::Foreign`] for another layout.
-    pub fn new(meta: &HashMap<String, String>, links: Option<&str>, cut_offs: Option<&str>) -> Result<Self, StoreError> {
-        let field = |name: &str| meta.get(name).map(String::as_str);
-        let epoch = field("e");
-        if epoch.is_some() && field("v") != Some(LAYOUT) {
+    pub fn new(
+        (epoch, layout, last, count, restoring): Meta,
+        links: &Scores,
+        cut_offs: &Scores,
+    ) -> Result<Self, StoreError> {
+        if epoch.is_some() && layout.as_deref() != Some(LAYOUT) {
             return Err(StoreError::Foreign(format!(
                 "the store has layout {}, this version knows {LAYOUT}: refusing to judge by it",
-                field("v").unwrap_or("unknown")
+                layout.unwrap_or_else(|| "unknown".into())
             )));
         }
+        let sentinel = |scores: &Scores| scores.first().cloned().flatten();
+        let (links, cut_offs) = (sentinel(links), sentinel(cut_offs));
         let is_there = epoch.is_some() || links.is_some() || cut_offs.is_some();
         Ok(Self {
-            epoch: is_there.then(|| epoch.unwrap_or_default().to_owned()),
             whole: epoch.is_some() && links == epoch && cut_offs == epoch,
-            last: field("l").and_then(StreamId::parse),
-            count: field("n").and_then(|count| count.parse().ok()).unwrap_or_default(),
-            restoring: meta.keys().any(|name| name.starts_with("z:")),
+            epoch: is_there.then(|| epoch.unwrap_or_default()),
+            last: last.as_deref().and_then(StreamId::parse),
+            count: count.and_then(|count| count.parse().ok()).unwrap_or_default(),
+            restoring: restoring.is_some(),
         })
     }
 }
 
 /// Reads the header.
 pub async fn header(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Header, StoreError> {
-    let (meta, links, cut_offs): (HashMap<String, String>, Option<String>, Option<String>) = redis::pipe()
-        .cmd("HGETALL")
+    let (meta, links, cut_offs): (Meta, Scores, Scores) = redis::pipe()
+        .cmd("HMGET")
         .arg(keys.meta())
-        .cmd("ZSCORE")
+        .arg(&META_FIELDS)
+        .cmd("ZMSCORE")
         .arg(keys.links())
         .arg(SENTINEL)
-        .cmd("ZSCORE")
+        .cmd("ZMSCORE")
         .arg(keys.cut_offs())
         .arg(SENTINEL)
         .query_async(connection)
         .await
         .map_err(store_error)?;
-    Header::new(&meta, links.as_deref(), cut_offs.as_deref())
+    Header::new(meta, &links, &cut_offs)
 }
 
 /// Loads both sets into a fresh index and replays what was written meanwhile.
@@ -85,7 +95,7 @@ pub async fn load(inner: &Inner, connection: &mut MultiplexedConnection) -> Resu
     let epoch = before.epoch.filter(|_| before.whole).ok_or_else(lost)?;
     let mut position = Position { epoch, last: before.last.ok_or_else(lost)?, count: before.count };
 
-    let mut loading = Loading::new(inner, connection).await?;
+    let mut loading = Loading::new(inner, connection).await;
     let links = loading.pages(connection, inner.keys.links(), |index, member, score| {
         if let Some(id) = TokenId::from_text(member) {
             index.apply(Change::Link { id, until: UnixMillis(score) });
@@ -126,19 +136,15 @@ struct Loading<'i> {
 }
 
 impl<'i> Loading<'i> {
-    async fn new(inner: &'i Inner, connection: &mut MultiplexedConnection) -> Result<Self, StoreError> {
-        let (links, cut_offs): (u64, u64) = redis::pipe()
-            .cmd("ZCARD")
-            .arg(inner.keys.links())
-            .cmd("ZCARD")
-            .arg(inner.keys.cut_offs())
-            .query_async(connection)
-            .await
-            .map_err(store_error)?;
+    async fn new(inner: &'i Inner, connection: &mut MultiplexedConnection) -> Self {
+        let mut sizes = redis::pipe();
+        sizes.cmd("ZCARD").arg(inner.keys.links()).cmd("ZCARD").arg(inner.keys.cut_offs());
+        // Good to know, and not worth a right of its own.
+        let (links, cut_offs): (u64, u64) = sizes.query_async(connection).await.unwrap_or_default();
         let index = Index::default();
         let progress = Progress { loaded: 0, of: links + cut_offs };
         *inner.loading.lock() = Some(progress);
-        Ok(Self { inner, index, progress, said_at: inner.clock.uptime() })
+        Self { inner, index, progress, said_at: inner.clock.uptime() }
     }
 
     /// Hands every member of a sorted set to `visit`; answers the score of the sentinel, empty when it is missing.
@@ -202,7 +208,8 @@ impl<'i> Loading<'i> {
                 visit(&self.index, member, score);
             }
         }
-        self.progress.loaded = (self.progress.loaded + members.len() as u64).min(self.progress.of);
+        self.progress.loaded += members.len() as u64;
+        self.progress.of = self.progress.of.max(self.progress.loaded);
         *self.inner.loading.lock() = Some(self.progress);
         let now = self.inner.clock.uptime();
         if now.saturating_sub(self.said_at) >= PROGRESS_INTERVAL {

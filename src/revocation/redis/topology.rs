@@ -287,8 +287,7 @@ async fn through_sentinel(
         question.query_async::<Option<(String, u16)>>(&mut connection).await.map_err(store_error)
     };
     let address = tokio::time::timeout(SENTINEL_TIMEOUT, asked).await.map_err(|_| StoreError::TimedOut)??;
-    let (host, port) =
-        address.ok_or_else(|| StoreError::Failed(format!("the Sentinels know no master `{master}`")))?;
+    let (host, port) = address.ok_or_else(|| StoreError::Failed(format!("the Sentinels know no master `{master}`")))?;
     let mut connection = open(&elsewhere(settings, &host, port), response_timeout).await?;
     // Sentinels may still name a master that has been demoted meanwhile.
     let role: Result<redis::Value, RedisError> = redis::cmd("ROLE").query_async(&mut connection).await;

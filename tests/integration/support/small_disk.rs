@@ -23,7 +23,7 @@ impl SmallDisk {
     }
 
     pub fn fill(&self) {
-        std::fs::write(self.path().join("ballast"), vec![0; 8 << 20]).expect_err("the disk is full now");
+        std::fs::write(self.path().join("ballast"), vec![0; 5 << 20]).expect_err("the disk is full now");
     }
 
     pub fn make_room(&self) {

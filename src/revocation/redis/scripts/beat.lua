@@ -5,8 +5,5 @@ if now >= beaten and now - beaten < tonumber(ARGV[2]) then return 0 end
 append(ARGV[1], {'b', integer(now)})
 redis.call('HSET', meta, 'b', integer(now))
 -- Whoever was restoring and has not been heard of since is gone.
-local fields = redis.call('HGETALL', meta)
-for at = 1, #fields, 2 do
-  if string.sub(fields[at], 1, 2) == 'z:' and tonumber(fields[at + 1]) < now then redis.call('HDEL', meta, fields[at]) end
-end
+if redis.call('HEXISTS', meta, 'z') == 1 then release('') end
 return 1

@@ -13,7 +13,22 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function integer(number) return string.format('%.0f', number) end
 
 -- Holds off everybody who would load until the restorer is done, or has not been heard of for so long.
-local function lease(who) redis.call('HSET', meta, 'z:' .. who, integer(now + 10000)) end
+local function lease(who) redis.call('HSET', meta, 'z:' .. who, integer(now + 10000), 'z', 1) end
+
+-- Takes back the lease of one restorer, and those that have run out; 'z' says whether any is left.
+local function release(who)
+  local fields, rest = redis.call('HGETALL', meta), false
+  for at = 1, #fields, 2 do
+    if string.sub(fields[at], 1, 2) == 'z:' then
+      if fields[at] == 'z:' .. who or tonumber(fields[at + 1]) < now then
+        redis.call('HDEL', meta, fields[at])
+      else
+        rest = true
+      end
+    end
+  end
+  if not rest then redis.call('HDEL', meta, 'z') end
+end
 
 -- Appends operations to the stream; each entry names its predecessor, so that readers notice a gap.
 local function append(retention, operations)
