@@ -19,10 +19,13 @@ use thiserror::Error;
 use crate::clock::UnixMillis;
 use crate::token::{Invalid, TokenId};
 
+mod cut_offs;
 pub mod embedded;
 mod freshness;
 mod index;
 mod judge;
+mod link_table;
+mod links;
 mod list;
 pub mod redis;
 

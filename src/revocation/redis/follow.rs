@@ -1,5 +1,6 @@
 //! Keeping the index fresh: connect, make sure the store is whole, load, follow, and start over on any doubt.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -206,7 +207,8 @@ async fn join(
         return Err(StoreError::Lost("another linkgate is writing back what the store has lost".into()));
     }
     let (loaded, position) = snapshot::load(inner, connection).await?;
-    inner.index.replace(loaded);
+    let index = Arc::clone(&inner.index);
+    blocking(move || index.replace(loaded)).await?;
     inner.memory.remember(&position.epoch);
     let counts = inner.index.counts();
     info!(links = counts.links, cut_offs = counts.cut_offs, "loaded the revocations");
@@ -338,6 +340,14 @@ async fn prune(inner: &Inner) {
     loop {
         tick.tick().await;
         let Moment { wall, .. } = inner.clock.now();
-        inner.index.prune(wall, inner.max_ttl);
+        let (index, max_ttl) = (Arc::clone(&inner.index), inner.max_ttl);
+        if let Err(error) = blocking(move || index.prune(wall, max_ttl)).await {
+            error!(%error, "the index could not be pruned");
+        }
     }
+}
+
+/// Runs long work on a thread where nobody waits for a verdict.
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Failed(error.to_string()))
 }
