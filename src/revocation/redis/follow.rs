@@ -1,5 +1,6 @@
 //! Keeping the index fresh: connect, make sure the store is whole, load, follow, and start over on any doubt.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -304,4 +305,9 @@ async fn save(inner: &Inner) {
         let took = tokio::task::block_in_place(|| inner.save_to_cache());
         pause = cache::INTERVAL.max(took.unwrap_or_default() * cache::SHARE);
     }
+}
+
+/// Runs long work on a thread where nobody waits for a verdict.
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Failed(error.to_string()))
 }
