@@ -17,10 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMillis;
 use crate::token::{Invalid, TokenId};
 
+mod cut_offs;
 pub mod embedded;
 mod freshness;
 mod index;
 mod judge;
+mod link_table;
+mod links;
 mod list;
 mod questions;
 pub mod redis;

@@ -1,5 +1,6 @@
 //! Keeping the index fresh: connect, make sure the store is whole, load, follow, and start over on any doubt.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
 /// Follows for as long as the process runs; a process that asks for each judgement only looks after the store.
-pub async fn run(inner: &Inner) {
+pub async fn run(inner: &Arc<Inner>) {
     if inner.follows {
         tokio::join!(follow(inner), beat(inner), sweep(inner), prune(inner), fleet::run(inner), save(inner));
     } else {
@@ -216,10 +217,8 @@ async fn join(
     let took = inner.clock.now().since(started);
     *inner.restored.lock() = None;
     *inner.last_load.lock() = Some((took, counts.links + counts.cut_offs));
-    let index = std::sync::Arc::clone(&inner.index);
-    tokio::task::spawn_blocking(move || index.replace(loaded))
-        .await
-        .map_err(|error| StoreError::Failed(error.to_string()))?;
+    let index = Arc::clone(&inner.index);
+    blocking(move || index.replace(loaded)).await?;
     inner.reapply_own(&position);
     inner.memory.remember(&position.epoch);
     info!(links = counts.links, cut_offs = counts.cut_offs, ?took, "loaded the revocations");
@@ -290,18 +289,24 @@ async fn prune(inner: &Inner) {
     let mut tick = tokio::time::interval(PRUNE_INTERVAL);
     loop {
         tick.tick().await;
-        let (index, max_ttl) = (std::sync::Arc::clone(&inner.index), inner.max_ttl);
+        let (index, max_ttl) = (Arc::clone(&inner.index), inner.max_ttl);
         let Moment { wall, .. } = inner.clock.now();
-        let _ = tokio::task::spawn_blocking(move || index.prune(wall, max_ttl)).await;
+        let _ = blocking(move || index.prune(wall, max_ttl)).await;
     }
 }
 
 /// Keeps the snapshot on disk young, within its share of the time.
-async fn save(inner: &Inner) {
+async fn save(inner: &Arc<Inner>) {
     let mut pause = cache::INTERVAL;
     while inner.cache.is_some() {
         tokio::time::sleep(pause).await;
-        let took = tokio::task::block_in_place(|| inner.save_to_cache());
-        pause = cache::INTERVAL.max(took.unwrap_or_default() * cache::SHARE);
+        let saving = Arc::clone(inner);
+        let took = blocking(move || saving.save_to_cache()).await.ok().flatten().unwrap_or_default();
+        pause = cache::INTERVAL.max(took * cache::SHARE);
     }
+}
+
+/// Runs long work on a thread where nobody waits for a verdict.
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::Failed(error.to_string()))
 }

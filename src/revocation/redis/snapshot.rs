@@ -142,6 +142,7 @@ impl<'i> Loading<'i> {
         // Good to know, and not worth a right of its own.
         let (links, cut_offs): (u64, u64) = sizes.query_async(connection).await.unwrap_or_default();
         let index = Index::default();
+        index.reserve_links(links as usize);
         let progress = Progress { loaded: 0, of: links + cut_offs };
         *inner.loading.lock() = Some(progress);
         Self { inner, index, progress, said_at: inner.clock.uptime() }

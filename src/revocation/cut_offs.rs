@@ -1,0 +1,247 @@
+//! The cut-offs: member → score, in milliseconds.
+//!
+//! A verdict asks for nine members or more, and nearly always there is none of them. So each shard carries a filter
+//! that answers most of these questions with one look at memory and without the shard's lock.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use parking_lot::RwLock;
+
+/// At a hundred thousand cut-offs a shard has about 50, and a filter's word six.
+const SHARDS: usize = 2048;
+const FILTER_WORDS: usize = 8;
+/// Counters of tags; the tags of [`Target`](super::Target) members do not share one.
+const TAGS: usize = 32;
+
+/// Cut-offs, for any number of readers and writers at once.
+pub struct CutOffs {
+    hasher: DefaultHashBuilder,
+    shards: Box<[Shard]>,
+    /// How many there are with each tag, so that whole families of lookups can be skipped.
+    tags: [AtomicUsize; TAGS],
+}
+
+#[derive(Default)]
+struct Shard {
+    /// Two bits of one word are set for each member of the table. Written under the table's lock.
+    filter: [AtomicU64; FILTER_WORDS],
+    table: RwLock<HashTable<CutOff>>,
+}
+
+struct CutOff {
+    member: Box<[u8]>,
+    score: u64,
+}
+
+impl Default for CutOffs {
+    fn default() -> Self {
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            tags: std::array::from_fn(|_| AtomicUsize::new(0)),
+        }
+    }
+}
+
+impl CutOffs {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.tags.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The score of a member.
+    pub fn score(&self, member: &[u8]) -> Option<u64> {
+        let hash = self.hash(member);
+        let shard = self.shard(hash);
+        if !shard.may_have(hash) {
+            return None;
+        }
+        shard.table.read().find(hash, |cut_off| *cut_off.member == *member).map(|cut_off| cut_off.score)
+    }
+
+    /// Whether there may be members with this tag.
+    pub fn may_have(&self, tag: u8) -> bool {
+        self.tag(tag).load(Ordering::Acquire) > 0
+    }
+
+    /// Adds a member, or changes its score.
+    pub fn insert(&self, member: &[u8], score: u64) {
+        let hash = self.hash(member);
+        let shard = self.shard(hash);
+        let mut table = shard.table.write();
+        match table.find_mut(hash, |cut_off| *cut_off.member == *member) {
+            Some(cut_off) => cut_off.score = score,
+            None => {
+                let cut_off = CutOff { member: member.into(), score };
+                table.insert_unique(hash, cut_off, |cut_off| self.hash(&cut_off.member));
+                shard.admit(hash);
+                self.tag_of(member).fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+
+    /// Removes a member.
+    pub fn remove(&self, member: &[u8]) {
+        let hash = self.hash(member);
+        let shard = self.shard(hash);
+        let mut table = shard.table.write();
+        if let Ok(found) = table.find_entry(hash, |cut_off| *cut_off.member == *member) {
+            found.remove();
+            self.tag_of(member).fetch_sub(1, Ordering::Release);
+            self.tidy(shard, &mut table);
+        }
+    }
+
+    /// Forgets members with a score that is no longer needed, shard by shard.
+    pub fn prune(&self, is_needed: impl Fn(u64) -> bool) {
+        for shard in &self.shards {
+            if shard.table.read().iter().all(|cut_off| is_needed(cut_off.score)) {
+                continue;
+            }
+            let mut table = shard.table.write();
+            table.retain(|cut_off| {
+                let is_kept = is_needed(cut_off.score);
+                if !is_kept {
+                    self.tag_of(&cut_off.member).fetch_sub(1, Ordering::Release);
+                }
+                is_kept
+            });
+            self.tidy(shard, &mut table);
+        }
+    }
+
+    /// Hands every member to `visit`, from a copy of one shard at a time: no lock is held meanwhile.
+    pub fn for_each(&self, mut visit: impl FnMut(&[u8], u64)) {
+        for shard in &self.shards {
+            let copy: Vec<(Box<[u8]>, u64)> =
+                shard.table.read().iter().map(|cut_off| (cut_off.member.clone(), cut_off.score)).collect();
+            copy.iter().for_each(|(member, score)| visit(member, *score));
+        }
+    }
+
+    /// Makes filter and size of a shard fit what was left in it.
+    fn tidy(&self, shard: &Shard, table: &mut HashTable<CutOff>) {
+        let mut filter = [0; FILTER_WORDS];
+        for cut_off in table.iter() {
+            let (word, bits) = filter_bits(self.hash(&cut_off.member));
+            filter[word] |= bits;
+        }
+        for (word, bits) in shard.filter.iter().zip(filter) {
+            word.store(bits, Ordering::Release);
+        }
+        if table.len() * 4 < table.capacity() {
+            table.shrink_to_fit(|cut_off| self.hash(&cut_off.member));
+        }
+    }
+
+    fn hash(&self, member: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(member);
+        hasher.finish()
+    }
+
+    /// The tables use the lowest and the highest bits of a hash, shards and filters those in between.
+    fn shard(&self, hash: u64) -> &Shard {
+        &self.shards[(hash >> 20) as usize % SHARDS]
+    }
+
+    fn tag(&self, tag: u8) -> &AtomicUsize {
+        &self.tags[usize::from(tag) % TAGS]
+    }
+
+    fn tag_of(&self, member: &[u8]) -> &AtomicUsize {
+        self.tag(member.first().copied().unwrap_or_default())
+    }
+}
+
+impl Shard {
+    fn may_have(&self, hash: u64) -> bool {
+        let (word, bits) = filter_bits(hash);
+        self.filter[word].load(Ordering::Acquire) & bits == bits
+    }
+
+    fn admit(&self, hash: u64) {
+        let (word, bits) = filter_bits(hash);
+        self.filter[word].fetch_or(bits, Ordering::Release);
+    }
+}
+
+/// The word of a shard's filter that a member belongs to, and its two bits there.
+const fn filter_bits(hash: u64) -> (usize, u64) {
+    ((hash >> 31) as usize % FILTER_WORDS, 1 << ((hash >> 34) & 63) | 1 << ((hash >> 40) & 63))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_holds_what_a_plain_map_would_hold(steps in prop::collection::vec((0..50_u64, 0..4_u64), 0..300)) {
+            let cut_offs = CutOffs::default();
+            let mut model = HashMap::new();
+            for (number, step) in steps {
+                let member = format!("p:image/{number}/").into_bytes();
+                match step {
+                    0 => {
+                        cut_offs.remove(&member);
+                        model.remove(&member);
+                    }
+                    1 if number < 5 => {
+                        cut_offs.prune(|score| score >= number * 20);
+                        model.retain(|_, score| *score >= number * 20);
+                    }
+                    _ => {
+                        cut_offs.insert(&member, step * number);
+                        model.insert(member, step * number);
+                    }
+                }
+                prop_assert_eq!(cut_offs.len(), model.len());
+                prop_assert_eq!(cut_offs.may_have(b'p'), !model.is_empty());
+            }
+            for number in 0..50 {
+                let member = format!("p:image/{number}/").into_bytes();
+                prop_assert_eq!(cut_offs.score(&member), model.get(&member).copied());
+            }
+            let mut held = HashMap::new();
+            cut_offs.for_each(|member, score| assert_eq!(held.insert(member.to_vec(), score), None));
+            prop_assert_eq!(held, model);
+        }
+    }
+
+    #[test]
+    fn the_filters_answer_most_questions_among_a_hundred_thousand_cut_offs() {
+        let cut_offs = CutOffs::default();
+        (0..100_000).for_each(|number| cut_offs.insert(format!("p:image/users/{number}/").as_bytes(), 1));
+        let passed = (0..10_000)
+            .map(|number| cut_offs.hash(format!("i:image/users/{number}/cat.jpg").as_bytes()))
+            .filter(|hash| cut_offs.shard(*hash).may_have(*hash))
+            .count();
+        assert!(passed < 1_000, "{passed}");
+    }
+
+    #[test]
+    fn nothing_stays_in_a_filter_when_all_is_lifted() {
+        let cut_offs = CutOffs::default();
+        let members: Vec<String> = (0..10_000).map(|number| format!("s:user-{number}")).collect();
+        members.iter().for_each(|member| cut_offs.insert(member.as_bytes(), 1));
+        members.iter().for_each(|member| cut_offs.remove(member.as_bytes()));
+        let words = cut_offs.shards.iter().flat_map(|shard| &shard.filter);
+        assert!(words.into_iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        assert!(cut_offs.shards.iter().all(|shard| shard.table.read().capacity() == 0));
+    }
+
+    #[test]
+    fn known_tags_do_not_share_a_counter() {
+        let mut counters: Vec<usize> = b"*kasip".iter().map(|tag| usize::from(*tag) % TAGS).collect();
+        counters.sort_unstable();
+        counters.dedup();
+        assert_eq!(counters.len(), 6);
+    }
+}

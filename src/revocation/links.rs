@@ -1,0 +1,160 @@
+//! The revoked links: token id → until when the entry is needed.
+//!
+//! The links lie in many small tables, each behind a lock of its own: a table that grows is small, so neither growth
+//! nor pruning holds up a verdict for longer than a few microseconds.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+
+use super::link_table::{Entry, IdHasher, LinkTable};
+use crate::clock::UnixMillis;
+use crate::entropy;
+use crate::token::TokenId;
+
+/// At ten million links a table has about 600.
+const SHARDS: usize = 1 << SHARD_BITS;
+const SHARD_BITS: u32 = 14;
+
+/// Revoked links, for any number of readers and writers at once.
+pub struct Links {
+    hasher: IdHasher,
+    shards: Box<[RwLock<LinkTable>]>,
+    count: AtomicUsize,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            hasher: IdHasher::new(entropy::random()),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            count: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Links {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether a link is among them.
+    pub fn contains(&self, id: TokenId) -> bool {
+        self.shard(id).read().contains(id, &self.hasher)
+    }
+
+    /// Adds a link, or changes its time.
+    pub fn insert(&self, id: TokenId, until: UnixMillis) {
+        let entry = Entry { id, until: seconds(until) };
+        if self.shard(id).write().insert(entry, &self.hasher) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes a link.
+    pub fn remove(&self, id: TokenId) {
+        if self.shard(id).write().remove(id, &self.hasher) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes room for that many links altogether.
+    pub fn reserve(&self, links: usize) {
+        // Three deviations more than the mean: hardly any shard will have to grow on the way there.
+        let mean = links / SHARDS;
+        let entries = mean + 3 * mean.isqrt();
+        for shard in &self.shards {
+            shard.write().reserve(entries, &self.hasher);
+        }
+    }
+
+    /// Forgets links that are not needed after `past`, shard by shard.
+    pub fn prune(&self, past: UnixMillis) {
+        let is_needed = |entry: &Entry| millis(entry.until) >= past;
+        for shard in &self.shards {
+            if !shard.read().iter().all(is_needed) {
+                let forgotten = shard.write().retain(is_needed, &self.hasher);
+                self.count.fetch_sub(forgotten, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Hands every link to `visit`, from a copy of one shard at a time: no lock is held meanwhile.
+    pub fn for_each(&self, mut visit: impl FnMut(TokenId, UnixMillis)) {
+        for shard in &self.shards {
+            let copy = shard.read().clone();
+            copy.iter().for_each(|entry| visit(entry.id, millis(entry.until)));
+        }
+    }
+
+    fn shard(&self, id: TokenId) -> &RwLock<LinkTable> {
+        &self.shards[(self.hasher.hash(id) >> (u64::BITS - SHARD_BITS)) as usize]
+    }
+}
+
+/// Rounded up; times beyond the year 2106 stay there for good.
+fn seconds(until: UnixMillis) -> NonZeroU32 {
+    let seconds = u32::try_from(until.0.div_ceil(1000)).unwrap_or(u32::MAX);
+    NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN)
+}
+
+fn millis(until: NonZeroU32) -> UnixMillis {
+    if until == NonZeroU32::MAX { UnixMillis::MAX } else { UnixMillis(u64::from(until.get()) * 1000) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u32) -> TokenId {
+        let mut id = [7; 16];
+        id[12..].copy_from_slice(&number.to_be_bytes());
+        TokenId(id)
+    }
+
+    #[test]
+    fn links_are_counted_once() {
+        let links = Links::default();
+        for _ in 0..2 {
+            (0..1_000).for_each(|number| links.insert(id(number), UnixMillis(u64::from(number) * 1_000)));
+        }
+        assert_eq!(links.len(), 1_000);
+        for _ in 0..2 {
+            links.remove(id(999));
+        }
+        assert_eq!(links.len(), 999);
+        links.prune(UnixMillis(500_000));
+        assert_eq!(links.len(), 499);
+        assert!((0..999).all(|number| links.contains(id(number)) == (number >= 500)));
+    }
+
+    #[test]
+    fn ids_chosen_alike_are_spread_over_the_shards() {
+        let links = Links::default();
+        (0..160_000).for_each(|number| links.insert(id(number), UnixMillis::MAX));
+        let fullest = links.shards.iter().map(|shard| shard.read().len()).max();
+        assert!(fullest < Some(60), "{fullest:?}, where ten is the mean");
+    }
+
+    #[test]
+    fn times_that_no_entry_can_hold_are_the_nearest_that_it_can() {
+        assert_eq!(millis(seconds(UnixMillis(0))), UnixMillis(1_000));
+        assert_eq!(millis(seconds(UnixMillis(1_001))), UnixMillis(2_000));
+        assert_eq!(millis(seconds(UnixMillis::MAX)), UnixMillis::MAX);
+    }
+
+    #[test]
+    fn whoever_visits_may_change_what_is_visited() {
+        let links = Links::default();
+        (0..1_000).for_each(|number| links.insert(id(number), UnixMillis(5_000)));
+        let mut visited = 0;
+        links.for_each(|id, until| {
+            assert_eq!(until, UnixMillis(5_000));
+            links.remove(id);
+            visited += 1;
+        });
+        assert_eq!((visited, links.len()), (1_000, 0));
+    }
+}
