@@ -169,6 +169,20 @@ fn a_copy_of_a_store_that_was_emptied_meanwhile_lets_nothing_revoked_through() {
 }
 
 #[test]
+fn a_copy_still_knows_what_a_redis_that_came_back_as_it_was_before_has_lost() {
+    let mut site = Site::new();
+    assert_eq!(site.redis.cli(&["SAVE"]), "OK");
+    let since = site.fleet.revoke(0);
+    site.stop();
+    site.redis.stop();
+    site.redis.launch();
+    site.verifier().launch();
+    site.fleet.recovers();
+    site.fleet.join(Builder::following(&site.redis.url()));
+    assert!(site.fleet.all(&since, 410), "and tells it");
+}
+
+#[test]
 fn a_full_disk_below_the_copy_stops_nothing() {
     let disk = SmallDisk::mount();
     let redis = Redis::start();

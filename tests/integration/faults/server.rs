@@ -55,6 +55,21 @@ fn a_redis_that_comes_back_empty_is_filled_by_those_who_remember_and_a_newcomer_
 }
 
 #[test]
+fn a_redis_that_comes_back_as_it_was_before_is_told_what_has_been_revoked_since() {
+    let mut redis = Redis::start();
+    let mut fleet = pair(&redis);
+    fleet.revoke(0);
+    assert_eq!(redis.cli(&["SAVE"]), "OK");
+    let since: Vec<String> = [0, 1, 0].map(|at| fleet.revoke(at)).into();
+    fleet.watch_until("both know", |fleet| since.iter().all(|path| fleet.all(path, 410)));
+    redis.stop();
+    redis.launch();
+    fleet.recovers();
+    fleet.join(crate::support::linkgate::Builder::following(&redis.url()));
+    assert!(since.iter().all(|path| fleet.all(path, 410)));
+}
+
+#[test]
 fn a_redis_that_hangs_for_ten_seconds_makes_verifiers_refuse_what_they_cannot_know_and_resume_with_it() {
     let redis = Redis::start();
     let mut fleet = pair(&redis);

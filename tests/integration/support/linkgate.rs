@@ -269,7 +269,7 @@ impl Linkgate {
     /// Mints a link; answers it whole.
     pub fn mint(&self, wish: &Value) -> Value {
         let answer = self.api_with(&self.mint_key, "POST", "/v1/links", wish);
-        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert_eq!(answer.status, 201, "{}\n{}", answer.text(), self.log());
         answer.json()
     }
 
