@@ -25,4 +25,5 @@ mod faults;
 mod history;
 mod modes;
 mod nginx;
+mod promises;
 mod redis;

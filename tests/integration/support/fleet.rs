@@ -145,6 +145,15 @@ impl Fleet {
         self.watch_until("a new revocation bites", |fleet| fleet.all(&path, 410));
     }
 
+    /// Every verifier is fresh.
+    #[track_caller]
+    pub fn refuses_nothing_valid(&self) {
+        for verifier in &self.verifiers {
+            let status = verifier.status(&self.valid);
+            assert_eq!(status, 200, "{}\n{}", verifier.reason(), verifier.log());
+        }
+    }
+
     /// Whether every verifier answers this.
     pub fn all(&self, path: &str, status: u16) -> bool {
         self.verifiers.iter().all(|verifier| verifier.status(path) == status)
