@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::clients::{Client, ClientStore, FileClients, Registry, Role};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Steps, SystemClock};
 use crate::collection::EdgeKind;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::edge::DirectFiles;
@@ -310,6 +310,7 @@ impl Keeper {
         let mut tick = tokio::time::interval(WATCH_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut can_reload = true;
+        let mut steps = Steps::default();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
@@ -321,6 +322,7 @@ impl Keeper {
                     Err(_) => can_reload = false,
                 },
             }
+            self.watch_clock(&mut steps);
             let changed = self.key_file_changed();
             if changed != keys_seen {
                 keys_seen = changed;
@@ -332,6 +334,22 @@ impl Keeper {
                 self.state.clients.replace_configured(&self.configured);
             }
         }
+    }
+
+    /// Says once what somebody did to the clock.
+    fn watch_clock(&self, known: &mut Steps) {
+        let steps = self.state.clock.steps();
+        let is_new = |now: Duration, before: Duration| now.as_secs() > 0 && before.as_secs() == 0;
+        if is_new(steps.behind, known.behind) {
+            warn!(seconds = steps.behind.as_secs(), "the clock was set back: links are judged as if it had not been");
+        }
+        if is_new(steps.ahead, known.ahead) {
+            warn!(
+                seconds = steps.ahead.as_secs(),
+                "the clock was set ahead: if that is wrong, links end early until it is corrected"
+            );
+        }
+        *known = steps;
     }
 
     /// What tells one key file from the next: a replaced file is another file.

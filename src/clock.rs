@@ -4,7 +4,7 @@
 //! clocks; a lint forbids `SystemTime::now` and `Instant::now` everywhere else.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -132,27 +132,106 @@ pub trait Clock: Send + Sync {
         self.now().uptime
     }
 
-    /// How far the machine's wall clock stands behind what [`Clock::now`] answers.
-    fn stepped_back(&self) -> Duration {
-        Duration::ZERO
+    /// What the machine's wall clock has been doing.
+    fn steps(&self) -> Steps {
+        Steps::default()
     }
+}
+
+/// How the machine's wall clock was set while the process ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// How far it stands behind what [`Clock::now`] answers: it was stepped back.
+    pub behind: Duration,
+    /// How far it was stepped ahead lately: if that was a mistake, links end too early until it is corrected.
+    pub ahead: Duration,
 }
 
 /// The machine's clocks, with one correction: the wall never goes back.
 ///
-/// When the wall clock is stepped back, a link that had expired would live again. So the clock remembers the
-/// furthest the wall has been ahead of the monotonic clock and goes on from there until the process restarts.
+/// When the wall clock is stepped back, a link that had expired would live again. So the clock remembers the furthest
+/// the wall has been ahead of the monotonic clock and goes on from there until the process restarts. One thing is
+/// forgiven: a step ahead that is taken back within [`PROBATION`], down to where the wall had been before and no
+/// further, was a mistake that has been corrected.
 pub struct SystemClock {
     start: std::time::Instant,
-    furthest_ahead: AtomicU64,
-    behind: AtomicI64,
+    /// Milliseconds that the wall counts as ahead of the monotonic clock.
+    ahead: AtomicU64,
+    /// Milliseconds that the machine's wall stands behind that.
+    behind: AtomicU64,
+    step: parking_lot::Mutex<Option<StepAhead>>,
 }
+
+/// A step ahead that may still turn out to be a mistake.
+#[derive(Clone, Copy, Debug)]
+struct StepAhead {
+    /// How far ahead the wall had been before, in milliseconds.
+    before: u64,
+    /// When the step was noticed.
+    at: Duration,
+}
+
+/// How long a step ahead can be taken back.
+pub const PROBATION: Duration = Duration::from_secs(600);
+/// Less than this is drift or slewing, not a step.
+const STEP_MILLIS: u64 = 1_000;
+/// Two readings a moment apart may disagree by this much without anything being wrong.
+const JITTER_MILLIS: u64 = 100;
 
 impl SystemClock {
     /// A clock whose uptime starts now.
     #[allow(clippy::disallowed_methods, reason = "the one reader of the machine's clocks")]
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now(), furthest_ahead: AtomicU64::new(0), behind: AtomicI64::new(0) }
+        let clock = Self {
+            start: std::time::Instant::now(),
+            ahead: AtomicU64::new(0),
+            behind: AtomicU64::new(0),
+            step: parking_lot::Mutex::new(None),
+        };
+        clock.ahead.store(clock.wall_ahead(clock.start.elapsed()), Ordering::Relaxed);
+        clock
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the one reader of the machine's clocks")]
+    fn wall_ahead(&self, uptime: Duration) -> u64 {
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        millis(wall.saturating_sub(uptime))
+    }
+
+    /// How far ahead the wall counts as being, now that it is seen to be so far ahead.
+    fn judge(&self, seen: u64, uptime: Duration) -> u64 {
+        let known = self.ahead.load(Ordering::Relaxed);
+        if seen > known + STEP_MILLIS {
+            let mut step = self.step.lock();
+            step.get_or_insert(StepAhead { before: known, at: uptime });
+        }
+        if seen >= known {
+            self.set_behind(0);
+            self.ahead.fetch_max(seen, Ordering::Relaxed);
+            return seen;
+        }
+        let behind = known - seen;
+        if behind > STEP_MILLIS {
+            let mut step = self.step.lock();
+            let is_correction = step
+                .is_some_and(|step| uptime.saturating_sub(step.at) <= PROBATION && seen + JITTER_MILLIS >= step.before);
+            if is_correction {
+                let before = step.take().map_or(0, |step| step.before);
+                let corrected = seen.max(before);
+                self.ahead.store(corrected, Ordering::Relaxed);
+                self.set_behind(0);
+                return corrected;
+            }
+        }
+        self.set_behind(if behind > JITTER_MILLIS { behind } else { 0 });
+        known
+    }
+
+    /// Written only when it changes: every verdict reads the clock.
+    fn set_behind(&self, behind: u64) {
+        if self.behind.load(Ordering::Relaxed).abs_diff(behind) > 1 {
+            self.behind.store(behind, Ordering::Relaxed);
+        }
     }
 }
 
@@ -163,32 +242,29 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "the one reader of the machine's clocks")]
     fn now(&self) -> Moment {
         let uptime = self.start.elapsed();
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let ahead = (wall.saturating_sub(uptime)).as_millis() as u64;
-        let furthest = self.furthest_ahead.load(Ordering::Relaxed);
-        if ahead > furthest {
-            self.furthest_ahead.fetch_max(ahead, Ordering::Relaxed);
-            self.behind.store(0, Ordering::Relaxed);
-        } else if furthest - ahead > JITTER_MILLIS {
-            self.behind.store((furthest - ahead) as i64, Ordering::Relaxed);
-        }
-        Moment { wall: UnixMillis(ahead.max(furthest)).plus(uptime), uptime }
+        let ahead = self.judge(self.wall_ahead(uptime), uptime);
+        Moment { wall: UnixMillis(ahead).plus(uptime), uptime }
     }
 
     fn uptime(&self) -> Duration {
         self.start.elapsed()
     }
 
-    fn stepped_back(&self) -> Duration {
-        Duration::from_millis(self.behind.load(Ordering::Relaxed).max(0) as u64)
+    fn steps(&self) -> Steps {
+        let mut step = self.step.lock();
+        // Nobody took it back in time: the wall is where it belongs.
+        if step.is_some_and(|step| self.start.elapsed().saturating_sub(step.at) > PROBATION) {
+            *step = None;
+        }
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        Steps {
+            behind: Duration::from_millis(self.behind.load(Ordering::Relaxed)),
+            ahead: Duration::from_millis(step.map_or(0, |step| ahead.saturating_sub(step.before))),
+        }
     }
 }
-
-/// Two readings a moment apart may disagree by this much without anything being wrong.
-const JITTER_MILLIS: u64 = 100;
 
 /// A clock that stands still until it is told to move: for tests of everything that depends on time.
 pub struct ManualClock(parking_lot::Mutex<Moment>);
@@ -240,14 +316,50 @@ mod tests {
         assert_eq!(stepped_back.since(start), Duration::from_secs(8));
     }
 
-    #[test]
-    fn the_system_clock_keeps_going_when_the_wall_steps_back() {
+    const HOUR: u64 = 3_600_000;
+
+    /// A clock whose wall was a day ahead of its monotonic clock.
+    fn clock() -> SystemClock {
         let clock = SystemClock::new();
-        let hour = 3_600_000;
-        let honest = clock.now().wall;
-        clock.furthest_ahead.fetch_add(hour, Ordering::Relaxed);
-        let after_step = clock.now().wall;
-        assert!(after_step.since(honest) >= Duration::from_secs(3_600));
-        assert!(clock.stepped_back() >= Duration::from_secs(3_599));
+        clock.ahead.store(24 * HOUR, Ordering::Relaxed);
+        clock
+    }
+
+    fn after(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_wall_that_is_stepped_back_is_not_followed() {
+        let clock = clock();
+        assert_eq!(clock.judge(23 * HOUR, after(5)), 24 * HOUR);
+        assert_eq!(clock.steps().behind, Duration::from_millis(HOUR));
+        assert_eq!(clock.judge(24 * HOUR + 3, after(6)), 24 * HOUR + 3);
+        assert_eq!(clock.steps(), Steps::default());
+    }
+
+    #[test]
+    fn a_step_ahead_that_is_soon_taken_back_is_forgiven() {
+        let clock = clock();
+        assert_eq!(clock.judge(30 * HOUR, after(5)), 30 * HOUR);
+        assert_eq!(clock.steps().ahead, Duration::from_millis(6 * HOUR));
+        assert_eq!(clock.judge(24 * HOUR + 20, after(300)), 24 * HOUR + 20);
+        assert_eq!(clock.steps(), Steps::default());
+    }
+
+    #[test]
+    fn a_step_ahead_forgives_no_step_further_back_and_none_that_comes_late() {
+        let clock = clock();
+        clock.judge(30 * HOUR, after(5));
+        assert_eq!(clock.judge(23 * HOUR, after(6)), 30 * HOUR, "it had never been that far back");
+        assert_eq!(clock.judge(24 * HOUR, after(700)), 30 * HOUR, "it has long been so");
+    }
+
+    #[test]
+    fn slewing_back_a_little_holds_the_clock_up_and_no_more() {
+        let clock = clock();
+        assert_eq!(clock.judge(24 * HOUR - 900, after(5)), 24 * HOUR);
+        assert_eq!(clock.judge(24 * HOUR + 900, after(6)), 24 * HOUR + 900);
+        assert_eq!(clock.steps().ahead, Duration::ZERO);
     }
 }

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::clock::Steps;
 use crate::revocation::{Denied, IndexCounts, Status};
 use crate::token::Refusal;
 
@@ -109,7 +110,7 @@ struct SetLabel {
 pub struct Gauges {
     pub counts: IndexCounts,
     pub staleness: Option<Duration>,
-    pub clock_behind: Duration,
+    pub clock: Steps,
     pub store: Status,
 }
 
@@ -126,6 +127,7 @@ pub struct Metrics {
     revocations: Family<SetLabel, Gauge>,
     staleness: Gauge<f64, AtomicU64>,
     clock_behind: Gauge<f64, AtomicU64>,
+    clock_ahead: Gauge<f64, AtomicU64>,
     following: Gauge,
     load_progress: Gauge<f64, AtomicU64>,
     load_seconds: Gauge<f64, AtomicU64>,
@@ -162,6 +164,12 @@ impl Default for Metrics {
             "How far the wall clock was stepped back; links are judged as if it had not been",
             clock_behind.clone(),
         );
+        let clock_ahead = Gauge::<f64, AtomicU64>::default();
+        registry.register(
+            "clock_ahead_seconds",
+            "How far the wall clock was stepped ahead lately; if by mistake, links end early until it is corrected",
+            clock_ahead.clone(),
+        );
         let following = Gauge::default();
         registry.register("store_following", "1 while revocations are followed without trouble", following.clone());
         let load_progress = Gauge::<f64, AtomicU64>::default();
@@ -195,6 +203,7 @@ impl Default for Metrics {
             revocations,
             staleness,
             clock_behind,
+            clock_ahead,
             following,
             load_progress,
             load_seconds,
@@ -227,14 +236,15 @@ impl Metrics {
 
     /// The exposition, with the gauges as they are now.
     pub fn render(&self, now: &Gauges) -> String {
-        let Gauges { counts, staleness, clock_behind, store } = now;
+        let Gauges { counts, staleness, clock, store } = now;
         let set = |name, count: usize| {
             self.revocations.get_or_create(&SetLabel { set: name }).set(count as i64);
         };
         set("links", counts.links);
         set("cut_offs", counts.cut_offs);
         self.staleness.set(staleness.map_or(f64::INFINITY, |age| age.as_secs_f64()));
-        self.clock_behind.set(clock_behind.as_secs_f64());
+        self.clock_behind.set(clock.behind.as_secs_f64());
+        self.clock_ahead.set(clock.ahead.as_secs_f64());
         self.following.set(i64::from(store.trouble.is_none()));
         let ratio = store.loading.map_or(1.0, |progress| progress.loaded as f64 / progress.of.max(1) as f64);
         self.load_progress.set(ratio);

@@ -38,7 +38,7 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     let text = state.metrics.render(&Gauges {
         counts: state.index.counts(),
         staleness,
-        clock_behind: state.clock.stepped_back(),
+        clock: state.clock.steps(),
         store: state.store.status(),
     });
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"), (CACHE_CONTROL, "no-store")], text)

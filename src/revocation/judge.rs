@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::target::Kind;
 use super::{STANDING, StalenessPolicy};
 use crate::clock::{Moment, UnixMillis};
-use crate::token::{KeyId, MAX_PATH_BYTES, Subject, TokenId, VerifiedToken};
+use crate::token::{KeyId, MAX_COLLECTION_BYTES, MAX_PATH_BYTES, Subject, TokenId, VerifiedToken};
 
 /// A read-only look at what is revoked.
 pub trait RevocationView {
@@ -137,6 +137,14 @@ impl<'t> Bearings<'t> {
     }
 }
 
+impl Bearings<'_> {
+    /// Bytes of the longest member that names one of them.
+    fn longest_member(&self) -> usize {
+        let file = self.collection.len() + 1 + self.path.len();
+        2 + file.max(self.client.len()).max(self.subject.map_or(0, str::len)).max(MAX_DIGITS)
+    }
+}
+
 /// The strictest cut-off that covers a link with these bearings, and its kind.
 pub fn covering(view: &dyn RevocationView, bearings: Bearings<'_>) -> Option<(Kind, u64)> {
     let mut strictest = None;
@@ -147,30 +155,38 @@ pub fn covering(view: &dyn RevocationView, bearings: Bearings<'_>) -> Option<(Ki
             strictest = Some((kind, cut_off));
         }
     };
-    let mut member = Member::default();
+    let mut usual = [0; USUAL_ROOM];
+    let mut longest;
+    let room: &mut [u8] = if bearings.longest_member() <= USUAL_ROOM {
+        &mut usual
+    } else {
+        longest = [0; LONGEST_ROOM];
+        &mut longest
+    };
     if view.may_have(b'*') {
         consider(Kind::Everything, view.cut_off(b"*"));
     }
     if view.may_have(b'k') {
-        consider(Kind::Key, view.cut_off(member.tagged(b'k', &[decimal(bearings.key.0, &mut [0; 10])])));
+        consider(Kind::Key, view.cut_off(member(room, b'k', &[decimal(bearings.key.0, &mut [0; MAX_DIGITS])])));
     }
     if view.may_have(b'a') {
-        consider(Kind::Client, view.cut_off(member.tagged(b'a', &[bearings.client.as_bytes()])));
+        consider(Kind::Client, view.cut_off(member(room, b'a', &[bearings.client.as_bytes()])));
     }
     if let Some(subject) = bearings.subject
         && view.may_have(b's')
     {
-        consider(Kind::Subject, view.cut_off(member.tagged(b's', &[subject.as_bytes()])));
+        consider(Kind::Subject, view.cut_off(member(room, b's', &[subject.as_bytes()])));
     }
-    if view.may_have(b'i') || view.may_have(b'p') {
-        let file = [bearings.collection.as_bytes(), b"/", bearings.path.as_bytes()];
-        consider(Kind::Path, view.cut_off(member.tagged(b'i', &file)));
-        if view.may_have(b'p') {
-            let file = member.tagged(b'p', &file);
-            for (at, byte) in file.iter().enumerate() {
-                if *byte == b'/' {
-                    consider(Kind::PathPrefix, view.cut_off(&file[..=at]));
-                }
+    let (has_files, has_folders) = (view.may_have(b'i'), view.may_have(b'p'));
+    if has_files || has_folders {
+        let file = member(room, b'i', &[bearings.collection.as_bytes(), b"/", bearings.path.as_bytes()]);
+        if has_files {
+            consider(Kind::Path, view.cut_off(file));
+        }
+        if has_folders {
+            file[0] = b'p';
+            for at in (0..file.len()).filter(|at| file[*at] == b'/') {
+                consider(Kind::PathPrefix, view.cut_off(&file[..=at]));
             }
         }
     }
@@ -197,33 +213,27 @@ pub fn issue_time(
     }
 }
 
-/// Room for the longest member: a tag, a collection, a path.
-struct Member {
-    bytes: [u8; 4 + crate::token::MAX_COLLECTION_BYTES + MAX_PATH_BYTES],
-}
+/// Room for any member: a tag, a collection, a path.
+const LONGEST_ROOM: usize = 3 + MAX_COLLECTION_BYTES + MAX_PATH_BYTES;
+/// Room for members of the usual length, which costs less to clear.
+const USUAL_ROOM: usize = 192;
 
-impl Default for Member {
-    fn default() -> Self {
-        Self { bytes: [0; _] }
+/// Writes `tag:parts…`; parts come from checked types and fit.
+fn member<'r>(room: &'r mut [u8], tag: u8, parts: &[&[u8]]) -> &'r mut [u8] {
+    room[0] = tag;
+    room[1] = b':';
+    let mut end = 2;
+    for part in parts {
+        room[end..end + part.len()].copy_from_slice(part);
+        end += part.len();
     }
+    &mut room[..end]
 }
 
-impl Member {
-    /// Writes `tag:parts…`; parts come from checked types and fit.
-    fn tagged(&mut self, tag: u8, parts: &[&[u8]]) -> &[u8] {
-        self.bytes[0] = tag;
-        self.bytes[1] = b':';
-        let mut end = 2;
-        for part in parts {
-            let room = &mut self.bytes[end..end + part.len()];
-            room.copy_from_slice(part);
-            end += part.len();
-        }
-        &self.bytes[..end]
-    }
-}
+/// Digits of the longest key id.
+const MAX_DIGITS: usize = 10;
 
-fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+fn decimal(mut number: u32, digits: &mut [u8; MAX_DIGITS]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
@@ -307,8 +317,21 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_names_are_found_too() {
+        let [collection, path] = [MAX_COLLECTION_BYTES, MAX_PATH_BYTES].map(|bytes| "x".repeat(bytes));
+        let bearings = Bearings { collection: &collection, path: &path, ..BEARINGS };
+        for (member, kind) in [
+            (format!("i:{collection}/{path}"), Kind::Path),
+            (format!("p:{collection}/"), Kind::PathPrefix),
+            ("s:user-7".to_owned(), Kind::Subject),
+        ] {
+            assert_eq!(index(&[(&member, 5)]).look(|view| covering(view, bearings)), Some((kind, 5)), "{member}");
+        }
+    }
+
+    #[test]
     fn numbers_are_written_in_decimal() {
-        let written = |number| decimal(number, &mut [0; 10]).to_vec();
+        let written = |number| decimal(number, &mut [0; MAX_DIGITS]).to_vec();
         assert_eq!(written(0), b"0");
         assert_eq!(written(u32::MAX), b"4294967295");
     }

@@ -1,0 +1,353 @@
+//! What the index costs at size: `cargo bench --bench index`, or `-- SECTION` for one of the sections below.
+//!
+//! Bytes per link in fresh processes, the time of a judgement alone and next to a busy writer, and pruning. Tails are
+//! given beside those of the same loop without a writer: what both show is the machine's own noise.
+
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and says what it saw")]
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs, process, thread};
+
+use linkgate::clock::{Moment, UnixMillis};
+use linkgate::entropy;
+use linkgate::revocation::{Change, Index, OnStale, PRUNE_GRACE, StalenessPolicy, admit};
+use linkgate::token::{
+    Claims, ClientName, CollectionName, CollectionRules, Dotfiles, Invalid, KeyEntry, KeyId, KeyState, Keyring,
+    MediaPath, Networks, Presentation, Secret, Subject, TokenBuffer, TokenId, UntrustedToken, VerifiedToken, seal,
+    verify,
+};
+
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+const HOUR: Duration = Duration::from_secs(3_600);
+const MOMENT: Moment = Moment { wall: NOW, uptime: Duration::ZERO };
+const POLICY: StalenessPolicy = StalenessPolicy { max_staleness: Duration::from_secs(30), on_stale: OnStale::Deny };
+/// Enough different tokens that what one needs is not in the processor's caches by accident.
+const TOKENS: usize = 20_000;
+/// Judgements that are timed together where the middle is of interest.
+const BATCH: usize = 50;
+const WRITES_PER_SECOND: u64 = 5_000;
+const RUN: Duration = Duration::from_secs(10);
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [] => {
+            memory();
+            judgements();
+            writers();
+            pruning();
+        }
+        ["memory"] => memory(),
+        ["admit"] => judgements(),
+        ["writer"] => writers(),
+        ["prune"] => pruning(),
+        ["profile"] => profile(),
+        ["fill", links] => fill(links.parse().unwrap_or_default()),
+        _ => println!("sections: memory, admit, writer, prune"),
+    }
+}
+
+/// Bytes per link at sizes just before and after the tables grow, each in a process of its own.
+fn memory() {
+    println!("\nresident memory\n{:>12} {:>10} {:>12} {:>12}", "links", "MB", "bytes each", "after churn");
+    for links in [0, 1_000, 100_000, 1_000_000, 2_000_000, 3_000_000, 5_000_000, 10_000_000, 12_000_000] {
+        let child =
+            env::current_exe().map(|own| process::Command::new(own).args(["fill", &links.to_string()]).output());
+        if let Ok(Ok(output)) = child {
+            print!("{}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
+}
+
+fn fill(links: usize) {
+    black_box(entropy::token_id());
+    let before = resident();
+    let index = index(links);
+    let filled = resident() - before;
+    // As many come as go: one in ten of all.
+    for id in random_ids(7).take(links / 10) {
+        index.apply(Change::LinkLifted { id });
+    }
+    for id in random_ids(8).take(links / 10) {
+        index.apply(Change::Link { id, until: NOW });
+    }
+    let churned = resident() - before;
+    let each = |bytes: usize| bytes as f64 / links.max(1) as f64;
+    println!("{links:>12} {:>10.1} {:>12.1} {:>12.1}", filled as f64 / 1e6, each(filled), each(churned));
+    black_box(&index);
+}
+
+fn judgements() {
+    println!("\none judgement, nanoseconds (median of batches of {BATCH}; tails of single ones, clock included)");
+    println!("{:>12} {:>8} {:>8} {:>8} {:>8}", "links", "median", "p50", "p99", "p99.9");
+    with_tokens(|tokens| {
+        for links in [0, 1_000, 1_000_000, 10_000_000] {
+            let index = judged_index(links);
+            let mut batches = Vec::new();
+            for _ in 0..20 {
+                for batch in tokens.chunks_exact(BATCH) {
+                    batch.iter().for_each(warm);
+                    let start = Instant::now();
+                    batch.iter().for_each(|token| judge(&index, token));
+                    batches.push(start.elapsed() / BATCH as u32);
+                }
+            }
+            let singles = singles(&index, tokens, Duration::from_secs(1));
+            println!(
+                "{links:>12} {:>8} {:>8} {:>8} {:>8}",
+                quantile(&mut batches, 0.5),
+                quantile(&mut singles.clone(), 0.5),
+                quantile(&mut singles.clone(), 0.99),
+                quantile(&mut singles.clone(), 0.999),
+            );
+        }
+    });
+}
+
+fn writers() {
+    println!("\none judgement next to {WRITES_PER_SECOND} changes a second, nanoseconds");
+    println!("{:>12} {:>8} {:>8} {:>8} {:>8} {:>10}", "links", "writer", "p50", "p99", "p99.9", "max");
+    with_tokens(|tokens| {
+        for links in [1_000_000, 10_000_000] {
+            let index = judged_index(links);
+            // In turn, so that a noisy spell of the machine meets both.
+            for (is_written, run) in [(false, RUN / 2), (true, RUN), (false, RUN / 2)] {
+                let stop = AtomicBool::new(!is_written);
+                let mut times = Vec::new();
+                let mut worst_write = Duration::ZERO;
+                thread::scope(|scope| {
+                    let writer = scope.spawn(|| write(&index, &stop));
+                    times = singles(&index, tokens, run);
+                    stop.store(true, Ordering::Relaxed);
+                    worst_write = writer.join().unwrap_or_default();
+                });
+                println!(
+                    "{links:>12} {:>8} {:>8} {:>8} {:>8} {:>10}{}",
+                    if is_written { "yes" } else { "no" },
+                    quantile(&mut times, 0.5),
+                    quantile(&mut times, 0.99),
+                    quantile(&mut times, 0.999),
+                    quantile(&mut times, 1.0),
+                    if is_written { format!("   slowest change {worst_write:?}") } else { String::new() },
+                );
+            }
+        }
+    });
+}
+
+/// Applies changes of all kinds at a steady rate until told to stop; answers how long the slowest took.
+fn write(index: &Index, stop: &AtomicBool) -> Duration {
+    let start = Instant::now();
+    let mut slowest = Duration::ZERO;
+    let mut added = random_ids(3);
+    let mut lifted = random_ids(1);
+    let mut done = 0_u64;
+    while !stop.load(Ordering::Relaxed) {
+        let due = start.elapsed().as_millis() as u64 * WRITES_PER_SECOND / 1000;
+        while done < due {
+            let member = format!("p:image/users/{}/", done / 10 % 200_000);
+            let change = match done % 10 {
+                0..=4 => Change::Link { id: added.next().unwrap_or(TokenId([0; 16])), until: NOW.plus(HOUR) },
+                5..=7 => Change::LinkLifted { id: lifted.next().unwrap_or(TokenId([0; 16])) },
+                8 => Change::CutOff { member: &member, score: 1 },
+                _ if done % 100 == 99 => Change::CutOffLifted { member: &member },
+                _ => Change::CutOff { member: &member, score: 2 },
+            };
+            let before = Instant::now();
+            index.apply(change);
+            slowest = slowest.max(before.elapsed());
+            done += 1;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    slowest
+}
+
+fn pruning() {
+    println!("\npruning a million links, half of them lapsed");
+    let index = index(0);
+    for (number, id) in random_ids(5).take(1_000_000).enumerate() {
+        let until = if number % 2 == 0 { NOW.minus(PRUNE_GRACE * 2) } else { NOW.plus(HOUR) };
+        index.apply(Change::Link { id, until });
+    }
+    for pass in ["with something to forget", "with nothing to forget"] {
+        let start = Instant::now();
+        index.prune(NOW, HOUR);
+        println!("{:>12.1?} {pass}, {} left", start.elapsed(), index.counts().links);
+    }
+}
+
+fn singles(index: &Index, tokens: &[VerifiedToken<'_>], run: Duration) -> Vec<Duration> {
+    let mut times = Vec::with_capacity(run.as_millis() as usize * 5_000);
+    let start = Instant::now();
+    for token in tokens.iter().cycle() {
+        warm(token);
+        let before = Instant::now();
+        judge(index, token);
+        let after = Instant::now();
+        times.push(after - before);
+        if after - start > run || times.len() == times.capacity() {
+            break;
+        }
+    }
+    times
+}
+
+/// Brings a token into the processor's caches, where one that was just verified is.
+fn warm(token: &VerifiedToken<'_>) {
+    let claims = token.claims();
+    let read = |text: &str| text.bytes().map(u64::from).sum::<u64>();
+    let subject = claims.subject.map_or(0, |subject| read(subject.as_str()));
+    black_box(read(claims.client.as_str()) + subject + read(claims.path.as_str()) + read(token.collection().as_str()));
+}
+
+fn judge(index: &Index, token: &VerifiedToken<'_>) {
+    assert!(index.look(|view| admit(view, POLICY, *black_box(token), MOMENT)).is_ok());
+}
+
+fn quantile(times: &mut [Duration], share: f64) -> u128 {
+    let at = ((times.len() - 1) as f64 * share) as usize;
+    times.select_nth_unstable(at).1.as_nanos()
+}
+
+/// An index with that many revoked links.
+fn index(links: usize) -> Index {
+    let index = Index::default();
+    for id in random_ids(1).take(links) {
+        index.apply(Change::Link { id, until: NOW.plus(HOUR) });
+    }
+    index.freshness().set_complete(MOMENT);
+    index.freshness().set_beat(MOMENT);
+    index
+}
+
+/// The same with a cut-off of each kind that covers nobody here.
+fn judged_index(links: usize) -> Index {
+    let index = index(links);
+    for member in ["s:other", "a:other", "k:2", "i:image/other.jpg", "p:image/other/", "*"] {
+        index.apply(Change::CutOff { member, score: 1 });
+    }
+    index
+}
+
+/// Ids without a pattern, the same for the same seed (`SplitMix64`).
+fn random_ids(seed: u64) -> impl Iterator<Item = TokenId> {
+    let mut state = seed << 32;
+    let mut next = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    };
+    std::iter::from_fn(move || Some(TokenId((u128::from(next()) << 64 | u128::from(next())).to_ne_bytes())))
+}
+
+fn resident() -> usize {
+    let pages = fs::read_to_string("/proc/self/statm").ok();
+    pages.and_then(|text| text.split(' ').nth(1)?.parse::<usize>().ok()).unwrap_or_default() * 4096
+}
+
+fn with_tokens(work: impl FnOnce(&[VerifiedToken<'_>])) {
+    let secret = Secret::new(entropy::random::<32>().to_vec());
+    let entry = KeyEntry { id: KeyId(1), state: KeyState::Active, secret };
+    let keyring = Keyring::new(&[entry]).unwrap_or_else(|error| panic!("{error}"));
+    let texts: Vec<String> = (0..TOKENS).filter_map(|number| mint(&keyring, number).ok()).collect();
+    let mut buffers: Vec<TokenBuffer> = (0..texts.len()).map(|_| TokenBuffer::default()).collect();
+    let name = CollectionName::parse("image").unwrap_or_else(|error| panic!("{error}"));
+    let rules = CollectionRules { name, max_ttl: HOUR * 2, dotfiles: Dotfiles::Hidden };
+    let presentation = Presentation { now: NOW, client_address: None };
+    let verified: Vec<VerifiedToken<'_>> = texts
+        .iter()
+        .zip(&mut buffers)
+        .filter_map(|(text, buffer)| {
+            verify(UntrustedToken::parse(text, buffer).ok()?, rules, &keyring, presentation).ok()
+        })
+        .collect();
+    assert_eq!(verified.len(), TOKENS);
+    work(&verified);
+}
+
+fn mint(keyring: &Keyring, number: usize) -> Result<String, Invalid> {
+    let path = format!("users/{number}/holiday/IMG_{number:04}.jpg");
+    let claims = Claims {
+        client: ClientName::parse("backend")?,
+        subject: Some(Subject::parse("user-4711")?),
+        expires_at: NOW.plus(HOUR),
+        not_before: None,
+        issued_at: NOW,
+        path: MediaPath::parse(&path, Dotfiles::Hidden)?,
+        file_name: None,
+        disposition: None,
+        content_type: None,
+        networks: Networks::default(),
+        max_downloads: None,
+        rate_limit: None,
+    };
+    let name = CollectionName::parse("image")?;
+    seal(keyring, name, entropy::token_id(), &claims).map_err(|_| Invalid::NotAFolder)
+}
+
+fn profile() {
+    with_tokens(|tokens| {
+        let index = judged_index(0);
+        let time = |what: &str, work: &dyn Fn(&VerifiedToken<'_>)| {
+            let mut batches = Vec::new();
+            for _ in 0..20 {
+                for batch in tokens.chunks_exact(BATCH) {
+                    batch.iter().for_each(warm);
+                    let start = Instant::now();
+                    batch.iter().for_each(|token| work(token));
+                    batches.push(start.elapsed() / BATCH as u32);
+                }
+            }
+            println!("{what:>30} {}", quantile(&mut batches, 0.5));
+        };
+        time("nothing", &|token| {
+            black_box(token);
+        });
+        time("look", &|_| {
+            black_box(index.look(|view| view.may_have(b'z')));
+        });
+        time("has_link", &|token| {
+            black_box(index.look(|view| view.has_link(token.id())));
+        });
+        time("age", &|_| {
+            black_box(index.look(|view| view.age(MOMENT)));
+        });
+        time("cut_off miss", &|token| {
+            black_box(index.look(|view| view.cut_off(token.claims().path.as_str().as_bytes())));
+        });
+        time("cut_off miss x9", &|token| {
+            index.look(|view| {
+                for _ in 0..9 {
+                    black_box(view.cut_off(black_box(token.claims().path.as_str().as_bytes())));
+                }
+            })
+        });
+        time("cut_off hit *", &|_| {
+            black_box(index.look(|view| view.cut_off(black_box(b"*"))));
+        });
+        time("may_have x7", &|_| {
+            black_box(index.look(|view| {
+                for _ in 0..7 {
+                    black_box(view.may_have(black_box(b'p')));
+                }
+            }));
+        });
+        time("zero 1092", &|_| {
+            black_box(black_box([0_u8; 1092]));
+        });
+        time("judge", &|token| judge(&index, token));
+        let links = Index::default();
+        links.freshness().set_always();
+        time("judge without cut-offs", &|token| judge(&links, token));
+        let links = self::index(10_000_000);
+        time("judge 10M no cut-offs", &|token| judge(&links, token));
+        time("has_link 10M", &|token| {
+            black_box(links.look(|view| view.has_link(token.id())));
+        });
+    });
+}
