@@ -1,7 +1,7 @@
 //! A verifier itself is frozen, or killed at the worst moment.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::fleet::{Fleet, MAX_STALENESS};
 use crate::support::linkgate::Builder;
@@ -9,6 +9,27 @@ use crate::support::redis::Redis;
 
 /// Revocations that take a while to load.
 const MANY: usize = 200_000;
+
+#[test]
+fn a_verifier_that_nothing_happens_to_stays_fresh() {
+    // Each alone with its Redis, so that nobody else's beats help.
+    let sites: Vec<(Redis, Fleet)> = (0..4)
+        .map(|_| {
+            let redis = Redis::start();
+            let fleet = Fleet::over(&[redis.url()]);
+            (redis, fleet)
+        })
+        .collect();
+    let (end, mut oldest) = (Instant::now() + Duration::from_secs(20), 0.0_f64);
+    while Instant::now() < end {
+        for (_, fleet) in &sites {
+            oldest = oldest.max(fleet.verifiers[0].metric("linkgate_revocation_staleness_seconds"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // A beat a second, and half a second for a busy machine.
+    assert!(oldest < 2.5, "what a verifier knew was {oldest} s old at a time");
+}
 
 #[test]
 fn a_verifier_that_was_frozen_for_too_long_wakes_up_stale_and_then_knows() {
