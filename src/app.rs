@@ -24,7 +24,7 @@ use crate::key_file::Keys;
 use crate::mint::Signing;
 use crate::revocation::embedded::EmbeddedStore;
 use crate::revocation::redis::RedisStore;
-use crate::revocation::{Index, RevocationStore};
+use crate::revocation::{Index, RevocationStore, StoreError};
 use crate::token::{Keyring, MintPolicy};
 
 /// The operator's own socket in the data folder: the API without a key, for whoever owns the folder.
@@ -190,7 +190,8 @@ impl App {
 
     /// Puts the configured clients and the store's in force.
     pub async fn load_clients(&self) {
-        refresh_clients(&self.state, &*self.clients, &self.config.clients).await;
+        // The keeper says why, if it stays so.
+        let _ = refresh_clients(&self.state, &*self.clients, &self.config.clients).await;
     }
 
     /// Answers until `stop` turns true, then drains.
@@ -272,15 +273,13 @@ async fn operator_socket(config: &Config, state: &Arc<AppState>) -> Option<(List
     }
 }
 
-async fn refresh_clients(state: &AppState, store: &dyn ClientStore, configured: &[Client]) {
+/// Takes up the clients; answers why those of the store could not be read.
+async fn refresh_clients(state: &AppState, store: &dyn ClientStore, configured: &[Client]) -> Option<StoreError> {
     let records = match store.load().await {
         Ok(records) => records,
         Err(error) => {
-            if state.clients.is_empty() {
-                warn!(%error, "the stored clients cannot be read yet");
-            }
             state.clients.replace_configured(configured);
-            return;
+            return Some(error);
         }
     };
     let stored = records.iter().filter_map(|(name, record)| match record.build(name) {
@@ -291,6 +290,7 @@ async fn refresh_clients(state: &AppState, store: &dyn ClientStore, configured: 
         }
     });
     state.clients.replace(configured, stored);
+    None
 }
 
 /// Takes up changes of keys, clients and policies while the process runs.
@@ -311,6 +311,7 @@ impl Keeper {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut can_reload = true;
         let mut steps = Steps::default();
+        let mut clients_trouble = None;
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
@@ -330,8 +331,15 @@ impl Keeper {
             }
             // A store that hangs must not hold up the keys.
             let refresh = refresh_clients(&self.state, &*self.clients, &self.configured);
-            if tokio::time::timeout(WATCH_INTERVAL, refresh).await.is_err() {
+            let refreshed = tokio::time::timeout(WATCH_INTERVAL, refresh).await.unwrap_or_else(|_| {
                 self.state.clients.replace_configured(&self.configured);
+                Some(StoreError::TimedOut)
+            });
+            if refreshed != clients_trouble {
+                if let Some(error) = &refreshed {
+                    warn!(%error, "the stored clients cannot be read: going on with those that are known");
+                }
+                clients_trouble = refreshed;
             }
         }
     }

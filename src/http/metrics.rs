@@ -131,8 +131,8 @@ pub struct Metrics {
     following: Gauge,
     load_progress: Gauge<f64, AtomicU64>,
     load_seconds: Gauge<f64, AtomicU64>,
-    stream_garbage: Gauge<u64, AtomicU64>,
-    snapshot_failures: Gauge<u64, AtomicU64>,
+    stream_garbage: Counter,
+    snapshot_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -180,15 +180,15 @@ impl Default for Metrics {
         );
         let load_seconds = Gauge::<f64, AtomicU64>::default();
         registry.register("revocation_load_seconds", "How long the last load of everything took", load_seconds.clone());
-        let stream_garbage = Gauge::<u64, AtomicU64>::default();
+        let stream_garbage = Counter::default();
         registry.register(
-            "stream_garbage_total",
+            "stream_garbage",
             "Stream entries that were skipped because they are not Linkgate's",
             stream_garbage.clone(),
         );
-        let snapshot_failures = Gauge::<u64, AtomicU64>::default();
+        let snapshot_failures = Counter::default();
         registry.register(
-            "snapshot_failures_total",
+            "snapshot_failures",
             "Snapshots of the index that could not be written to disk",
             snapshot_failures.clone(),
         );
@@ -249,12 +249,17 @@ impl Metrics {
         let ratio = store.loading.map_or(1.0, |progress| progress.loaded as f64 / progress.of.max(1) as f64);
         self.load_progress.set(ratio);
         self.load_seconds.set(store.last_load.map_or(0.0, |(took, _)| took.as_secs_f64()));
-        self.stream_garbage.set(store.garbage);
-        self.snapshot_failures.set(store.snapshot_failures);
+        raise(&self.stream_garbage, store.garbage);
+        raise(&self.snapshot_failures, store.snapshot_failures);
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => text,
             Err(_) => String::new(),
         }
     }
+}
+
+/// Brings a counter up to what somebody else has counted.
+fn raise(counter: &Counter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
 }

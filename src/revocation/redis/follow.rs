@@ -11,20 +11,24 @@ use super::connection::store_error;
 use super::keys::StreamId;
 use super::restore::{self, Restoring};
 use super::snapshot::{self, Header};
-use super::stream::{self, Entries, Position, READ_COUNT};
+use super::stream::{self, Position, READ_COUNT, Reply};
 use super::{Inner, STREAM_RETENTION, cache, fleet, records, scripts};
 use crate::clock::Moment;
 use crate::entropy::random;
 use crate::revocation::StoreError;
 
-/// How long one read of the stream waits for something new: longer than beats are apart, so that silence means trouble.
-const BLOCK: Duration = Duration::from_secs(2);
+/// How long one read of the stream waits for something new.
+const BLOCK: Duration = Duration::from_millis(500);
 /// When a blocking read counts as lost.
-const READ_TIMEOUT: Duration = Duration::from_secs(4);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the sets are looked at for being whole: more often than reads that bring nothing end.
+const CHECK_INTERVAL: Duration = Duration::from_millis(400);
 /// Pause after a read that brought something: bounds what many followers cost the server.
 const COALESCE: Duration = Duration::from_millis(5);
-/// How often somebody beats.
+/// How often every process tries to beat.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// A beat this young is enough: a little less than the interval, or whoever is a moment early would leave a gap.
+const BEAT_AGE: Duration = Duration::from_millis(750);
 /// How often the index forgets what can match no link any more.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 /// Waits between attempts: doubled each time, with jitter.
@@ -109,29 +113,32 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     }
     inner.applied.send_replace(Some(position.clone()));
     note_trouble(inner, None);
-    let mut block = None;
+    // First to the end of what is there; from then on each read waits for something new.
+    while stream::read(inner, &mut connection, &mut position, &inner.index).await? == READ_COUNT {}
+    let mut checked: Option<Moment> = None;
     loop {
         let asked = inner.clock.now();
-        let read = stream::read(inner, &mut connection, &mut position, &inner.index, block).await?;
-        // First to the end of what is there; from then on each read waits for something new.
-        if read < READ_COUNT {
-            block = Some(BLOCK);
-        }
-        if read == 0 {
-            let asked = inner.clock.now();
-            let header = snapshot::header(&mut connection, &inner.keys).await?;
+        let read = if checked.is_some_and(|at| asked.since(at) < CHECK_INTERVAL) {
+            stream::wait_only(inner, &mut connection, &mut position, &inner.index, BLOCK).await?
+        } else {
+            let (read, header) = stream::wait(inner, &mut connection, &mut position, &inner.index, BLOCK).await?;
+            checked = Some(asked);
             if !header.whole || header.epoch.as_ref() != Some(&position.epoch) {
                 return Err(StoreError::Lost("the revocation sets are gone or torn".into()));
             }
-            if header.last == Some(position.last) {
-                inner.index.freshness().set_complete(asked);
-            } else if stream::read(inner, &mut connection, &mut position, &inner.index, None).await? == 0 {
+            // What came between the two questions is read now; nothing at all means that the stream leads elsewhere.
+            let leads_on = header.last == Some(position.last)
+                || stream::read(inner, &mut connection, &mut position, &inner.index).await? > 0;
+            if !leads_on {
                 return Err(StoreError::Lost("the stream no longer leads on from what was read".into()));
             }
-        } else if read < READ_COUNT {
             inner.index.freshness().set_complete(asked);
-        }
+            read
+        };
         if read > 0 {
+            if read < READ_COUNT {
+                inner.index.freshness().set_complete(asked);
+            }
             inner.applied.send_replace(Some(position.clone()));
             tokio::time::sleep(COALESCE).await;
         }
@@ -162,7 +169,6 @@ async fn history(
     if header.last == Some(position.last) {
         return Ok(History::Continuous);
     }
-    type Reply = Option<Vec<(String, Entries)>>;
     let mut ask = redis::pipe();
     for from in [position.last.before().to_string(), "0-0".to_owned()] {
         ask.cmd("XREAD").arg("COUNT").arg(1).arg("STREAMS").arg(inner.keys.stream()).arg(from);
@@ -268,7 +274,7 @@ async fn beat_once(inner: &Inner) -> Result<(), StoreError> {
             scripts::BEAT
                 .key(inner.keys.all())
                 .arg(STREAM_RETENTION.as_millis() as u64)
-                .arg(BEAT_INTERVAL.as_millis() as u64)
+                .arg(BEAT_AGE.as_millis() as u64)
                 .invoke_async::<u8>(&mut connection)
                 .await
                 .map(|_| ())

@@ -69,20 +69,17 @@ impl Header {
 
 /// Reads the header.
 pub async fn header(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Header, StoreError> {
-    let (meta, links, cut_offs): (Meta, Scores, Scores) = redis::pipe()
-        .cmd("HMGET")
-        .arg(keys.meta())
-        .arg(&META_FIELDS)
-        .cmd("ZMSCORE")
-        .arg(keys.links())
-        .arg(SENTINEL)
-        .cmd("ZMSCORE")
-        .arg(keys.cut_offs())
-        .arg(SENTINEL)
-        .query_async(connection)
-        .await
-        .map_err(store_error)?;
+    let mut pipe = redis::pipe();
+    ask_header(&mut pipe, keys);
+    let (meta, links, cut_offs): (Meta, Scores, Scores) = pipe.query_async(connection).await.map_err(store_error)?;
     Header::new(meta, &links, &cut_offs)
+}
+
+/// Adds the three questions that make a header.
+pub fn ask_header(pipe: &mut redis::Pipeline, keys: &Keys) {
+    pipe.cmd("HMGET").arg(keys.meta()).arg(&META_FIELDS);
+    pipe.cmd("ZMSCORE").arg(keys.links()).arg(SENTINEL);
+    pipe.cmd("ZMSCORE").arg(keys.cut_offs()).arg(SENTINEL);
 }
 
 /// Loads both sets into a fresh index and replays what was written meanwhile.
@@ -120,7 +117,7 @@ pub async fn load(inner: &Inner, connection: &mut MultiplexedConnection) -> Resu
     }
     let goal = after.last.ok_or_else(lost)?;
     while position.last < goal {
-        if stream::read(inner, connection, &mut position, &index, None).await? == 0 {
+        if stream::read(inner, connection, &mut position, &index).await? == 0 {
             return Err(lost());
         }
     }

@@ -9,6 +9,7 @@ use tracing::error;
 use super::Inner;
 use super::connection::store_error;
 use super::keys::StreamId;
+use super::snapshot::{self, Header, Meta, Scores};
 use crate::clock::UnixMillis;
 use crate::revocation::{Change, Index, StoreError};
 
@@ -27,6 +28,9 @@ pub struct Position {
     pub count: u64,
 }
 
+/// What XREAD answers.
+pub type Reply = Option<Vec<(String, Entries)>>;
+
 /// Reads the stream once from a position and applies what it brings; answers how many entries there were.
 ///
 /// # Errors
@@ -36,15 +40,64 @@ pub async fn read(
     connection: &mut MultiplexedConnection,
     position: &mut Position,
     index: &Index,
-    block: Option<Duration>,
 ) -> Result<usize, StoreError> {
+    let reply = xread(inner, position, None).query_async(connection).await.map_err(store_error)?;
+    apply(inner, reply, position, index, false)
+}
+
+/// Waits for something new and applies it; then, in the same round trip, reads the header.
+///
+/// # Errors
+/// As [`read`], and when the header is of another layout.
+pub async fn wait(
+    inner: &Inner,
+    connection: &mut MultiplexedConnection,
+    position: &mut Position,
+    index: &Index,
+    block: Duration,
+) -> Result<(usize, Header), StoreError> {
+    let mut pipe = redis::pipe();
+    pipe.add_command(xread(inner, position, Some(block)));
+    snapshot::ask_header(&mut pipe, &inner.keys);
+    let (reply, meta, links, cut_offs): (Reply, Meta, Scores, Scores) =
+        pipe.query_async(connection).await.map_err(store_error)?;
+    let count = apply(inner, reply, position, index, true)?;
+    Ok((count, Header::new(meta, &links, &cut_offs)?))
+}
+
+/// Like [`wait`], without asking for the header.
+///
+/// # Errors
+/// As [`read`].
+pub async fn wait_only(
+    inner: &Inner,
+    connection: &mut MultiplexedConnection,
+    position: &mut Position,
+    index: &Index,
+    block: Duration,
+) -> Result<usize, StoreError> {
+    let reply = xread(inner, position, Some(block)).query_async(connection).await.map_err(store_error)?;
+    apply(inner, reply, position, index, true)
+}
+
+fn xread(inner: &Inner, position: &Position, block: Option<Duration>) -> redis::Cmd {
     let mut command = redis::cmd("XREAD");
     command.arg("COUNT").arg(READ_COUNT);
     if let Some(block) = block {
         command.arg("BLOCK").arg(block.as_millis() as u64);
     }
     command.arg("STREAMS").arg(inner.keys.stream()).arg(position.last.to_string());
-    let reply: Option<Vec<(String, Entries)>> = command.query_async(connection).await.map_err(store_error)?;
+    command
+}
+
+/// Applies entries in their order. A beat that was there before anybody waited for it says nothing about now.
+fn apply(
+    inner: &Inner,
+    reply: Reply,
+    position: &mut Position,
+    index: &Index,
+    was_waited_for: bool,
+) -> Result<usize, StoreError> {
     let entries = reply.into_iter().flatten().next().map(|(_, entries)| entries).unwrap_or_default();
     for (id, words) in &entries {
         let entry = Entry::parse(words);
@@ -56,8 +109,7 @@ pub async fn read(
         for change in &entry.changes {
             index.apply(*change);
         }
-        // A beat that was there before we waited says nothing about now.
-        if entry.beats && block.is_some() {
+        if entry.beats && was_waited_for {
             index.freshness().set_beat(inner.clock.now());
         }
         if entry.is_watched {

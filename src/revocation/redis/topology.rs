@@ -249,7 +249,7 @@ impl Topology {
         let mut node = seed.clone();
         for _ in 0..MAX_REDIRECTS {
             let mut connection = open(&node, response_timeout).await?;
-            let asked = redis::cmd("HGET").arg(&self.key).arg("e").exec_async(&mut connection).await;
+            let asked = redis::cmd("HMGET").arg(&self.key).arg("e").exec_async(&mut connection).await;
             let moved = match &asked {
                 Err(error) if error.code() == Some("MOVED") => error.redirect_node(),
                 _ => None,

@@ -31,8 +31,9 @@ local function release(who)
 end
 
 -- Appends operations to the stream; each entry names its predecessor, so that readers notice a gap.
+-- Beats are not counted.
 local function append(retention, operations)
-  local count = redis.call('HINCRBY', meta, 'n', 1)
+  local count = redis.call('HINCRBY', meta, 'n', operations[1] == 'b' and 0 or 1)
   local entry = {'XADD', stream, 'MINID', '~', integer(now - tonumber(retention)), '*', 'p', last, 'n', count, 'e', epoch}
   for _, word in ipairs(operations) do entry[#entry + 1] = word end
   last = redis.call(unpack(entry))
