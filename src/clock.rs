@@ -188,14 +188,8 @@ impl SystemClock {
             behind: AtomicU64::new(0),
             step: parking_lot::Mutex::new(None),
         };
-        clock.ahead.store(clock.wall_ahead(clock.start.elapsed()), Ordering::Relaxed);
+        clock.ahead.store(wall_ahead(clock.start.elapsed()), Ordering::Relaxed);
         clock
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "the one reader of the machine's clocks")]
-    fn wall_ahead(&self, uptime: Duration) -> u64 {
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        millis(wall.saturating_sub(uptime))
     }
 
     /// How far ahead the wall counts as being, now that it is seen to be so far ahead.
@@ -244,7 +238,7 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
         let uptime = self.start.elapsed();
-        let ahead = self.judge(self.wall_ahead(uptime), uptime);
+        let ahead = self.judge(wall_ahead(uptime), uptime);
         Moment { wall: UnixMillis(ahead).plus(uptime), uptime }
     }
 
@@ -264,6 +258,13 @@ impl Clock for SystemClock {
             ahead: Duration::from_millis(step.map_or(0, |step| ahead.saturating_sub(step.before))),
         }
     }
+}
+
+/// How far the machine's wall clock is ahead of an uptime, in milliseconds.
+#[allow(clippy::disallowed_methods, reason = "the one reader of the machine's clocks")]
+fn wall_ahead(uptime: Duration) -> u64 {
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    millis(wall.saturating_sub(uptime))
 }
 
 /// A clock that stands still until it is told to move: for tests of everything that depends on time.

@@ -176,7 +176,7 @@ pub fn judge<'t>(
     let claims = verified.claims();
     match (admitted, claims.max_downloads) {
         (Ok(permit), _) => Ok((permit, collection)),
-        (Err(Denied::CannotCount), Some(most)) if !evidence.has_tally() => {
+        (Err(Denied::CannotCount), Some(most)) if !evidence.was_counted() => {
             Err(Undecided::Missing(Gap::Tally(Download {
                 link: verified.id(),
                 most: most.get(),

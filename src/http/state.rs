@@ -36,7 +36,9 @@ pub struct AppState {
 #[derive(Debug, Default)]
 pub struct Evidence {
     answers: Option<Result<Answers, StoreError>>,
-    tally: Option<Option<Tally>>,
+    /// Whether the store was asked to count, and what it said if it could.
+    was_counted: bool,
+    tally: Option<Tally>,
 }
 
 /// What a judgement needs to be asked before it can end.
@@ -53,8 +55,8 @@ impl Evidence {
     }
 
     /// Whether the store was asked to count.
-    pub const fn has_tally(&self) -> bool {
-        self.tally.is_some()
+    pub const fn was_counted(&self) -> bool {
+        self.was_counted
     }
 
     /// Asks the store.
@@ -66,7 +68,7 @@ impl Evidence {
                 if let Err(error) = &counted {
                     tracing::warn!(%error, token = %download.link, "a download cannot be counted");
                 }
-                self.tally = Some(counted.ok());
+                (self.was_counted, self.tally) = (true, counted.ok());
             }
         }
     }
@@ -83,7 +85,7 @@ impl AppState {
     /// # Errors
     /// [`Gap`] when the store must be asked first.
     pub fn look<R>(&self, evidence: &Evidence, judge: impl FnOnce(&dyn RevocationView) -> R) -> Result<R, Gap> {
-        let tally = evidence.tally.flatten();
+        let tally = evidence.tally;
         let informed = |view: &dyn RevocationView| judge(&Informed { view, tally });
         Ok(match (self.mode, &evidence.answers) {
             (Mode::Direct, None) => return Err(Gap::Answers(record(informed))),

@@ -117,7 +117,9 @@ impl CutOffs {
         for shard in &self.shards {
             let copy: Vec<(Box<[u8]>, u64)> =
                 shard.table.read().iter().map(|cut_off| (cut_off.member.clone(), cut_off.score)).collect();
-            copy.iter().for_each(|(member, score)| visit(member, *score));
+            for (member, score) in &copy {
+                visit(member, *score);
+            }
         }
     }
 
@@ -230,8 +232,12 @@ mod tests {
     fn nothing_stays_in_a_filter_when_all_is_lifted() {
         let cut_offs = CutOffs::default();
         let members: Vec<String> = (0..10_000).map(|number| format!("s:user-{number}")).collect();
-        members.iter().for_each(|member| cut_offs.insert(member.as_bytes(), 1));
-        members.iter().for_each(|member| cut_offs.remove(member.as_bytes()));
+        for member in &members {
+            cut_offs.insert(member.as_bytes(), 1);
+        }
+        for member in &members {
+            cut_offs.remove(member.as_bytes());
+        }
         let words = cut_offs.shards.iter().flat_map(|shard| &shard.filter);
         assert!(words.into_iter().all(|word| word.load(Ordering::Relaxed) == 0));
         assert!(cut_offs.shards.iter().all(|shard| shard.table.read().capacity() == 0));

@@ -150,7 +150,7 @@ fn every_test_that_the_promises_name_is_there() {
         let path = format!("tests/integration/{}", module.replace("::", "/"));
         let source = [format!("{path}.rs"), format!("{path}/mod.rs")]
             .iter()
-            .find_map(|file| std::fs::read_to_string(crate::support::repository().join(file)).ok())
+            .find_map(|file| std::fs::read_to_string(repository().join(file)).ok())
             .unwrap_or_else(|| panic!("{name}: there is no such file"));
         assert!(source.contains(&format!("fn {test}()")), "{name} is not there");
         count += 1;

@@ -174,7 +174,7 @@ async fn rights(inner: &Inner, connection: &mut MultiplexedConnection, findings:
     if !missing.is_empty() {
         findings.add(
             Severity::Wrong,
-            format!("the user may not {}, which judging links needs: see the rights in docs/deployment.md", missing),
+            format!("the user may not {missing}, which judging links needs: see the rights in docs/deployment.md"),
         );
     }
     let missing = refused(connection, &revoking).await;

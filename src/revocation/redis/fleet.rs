@@ -18,10 +18,10 @@ use crate::entropy::random;
 use crate::revocation::{Applied, StoreError, Verifier};
 use crate::token::TokenId;
 
-/// How often a verifier reports when nobody waits.
-const REPORT_INTERVAL: Duration = Duration::from_secs(3);
 /// Two reports of one verifier are at least this far apart.
 const REPORT_GAP: Duration = Duration::from_secs(1);
+/// How much longer a verifier stays silent when nobody waits.
+const REPORT_SILENCE: Duration = Duration::from_secs(2);
 /// A verifier that was not heard of for so long counts as gone.
 const ALIVE: Duration = Duration::from_secs(10);
 /// When the fleet forgets a verifier.
@@ -103,7 +103,7 @@ pub async fn run(inner: &Inner) {
             let _ = report(inner).await;
         }
         tokio::time::sleep(REPORT_GAP).await;
-        let _ = tokio::time::timeout(REPORT_INTERVAL - REPORT_GAP, inner.fleet.applied.notified()).await;
+        let _ = tokio::time::timeout(REPORT_SILENCE, inner.fleet.applied.notified()).await;
     }
 }
 

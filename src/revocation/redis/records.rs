@@ -56,8 +56,7 @@ pub async fn durability(inner: &Inner) -> Durability {
     {
         return known;
     }
-    type Settings = Vec<String>;
-    let asked: Result<(String, Settings), StoreError> = inner
+    let asked: Result<(String, Vec<String>), StoreError> = inner
         .link
         .run(async |mut connection| {
             let mut pipe = redis::pipe();
