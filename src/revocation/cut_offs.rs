@@ -1,10 +1,11 @@
 //! The cut-offs: member → score, in milliseconds.
 //!
-//! A verdict asks for nine members or more, and nearly always there is none of them. So each shard carries a filter
-//! that answers most of these questions with one look at memory and without the shard's lock.
+//! A verdict asks for nine members or more, and nearly always there is none of them. Most of these questions are
+//! answered without a lock: by a sieve that never leaves the processor's nearest caches while there are few cut-offs,
+//! and by a filter in each shard while there are up to some hundred thousand.
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::RwLock;
@@ -12,12 +13,15 @@ use parking_lot::RwLock;
 /// At a hundred thousand cut-offs a shard has about 50, and a filter's word six.
 const SHARDS: usize = 2048;
 const FILTER_WORDS: usize = 8;
+const SIEVE: usize = 2048;
 /// Counters of tags; the tags of [`Target`](super::Target) members do not share one.
 const TAGS: usize = 32;
 
 /// Cut-offs, for any number of readers and writers at once.
 pub struct CutOffs {
     hasher: DefaultHashBuilder,
+    /// How many members fall where.
+    sieve: Box<[AtomicU32]>,
     shards: Box<[Shard]>,
     /// How many there are with each tag, so that whole families of lookups can be skipped.
     tags: [AtomicUsize; TAGS],
@@ -39,6 +43,7 @@ impl Default for CutOffs {
     fn default() -> Self {
         Self {
             hasher: DefaultHashBuilder::default(),
+            sieve: (0..SIEVE).map(|_| AtomicU32::new(0)).collect(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             tags: std::array::from_fn(|_| AtomicUsize::new(0)),
         }
@@ -54,6 +59,9 @@ impl CutOffs {
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<u64> {
         let hash = self.hash(member);
+        if self.sieve(hash).load(Ordering::Acquire) == 0 {
+            return None;
+        }
         let shard = self.shard(hash);
         if !shard.may_have(hash) {
             return None;
@@ -77,6 +85,7 @@ impl CutOffs {
                 let cut_off = CutOff { member: member.into(), score };
                 table.insert_unique(hash, cut_off, |cut_off| self.hash(&cut_off.member));
                 shard.admit(hash);
+                self.sieve(hash).fetch_add(1, Ordering::Release);
                 self.tag_of(member).fetch_add(1, Ordering::Release);
             }
         }
@@ -89,7 +98,7 @@ impl CutOffs {
         let mut table = shard.table.write();
         if let Ok(found) = table.find_entry(hash, |cut_off| *cut_off.member == *member) {
             found.remove();
-            self.tag_of(member).fetch_sub(1, Ordering::Release);
+            self.discount(hash, member);
             self.tidy(shard, &mut table);
         }
     }
@@ -104,7 +113,7 @@ impl CutOffs {
             table.retain(|cut_off| {
                 let is_kept = is_needed(cut_off.score);
                 if !is_kept {
-                    self.tag_of(&cut_off.member).fetch_sub(1, Ordering::Release);
+                    self.discount(self.hash(&cut_off.member), &cut_off.member);
                 }
                 is_kept
             });
@@ -138,15 +147,24 @@ impl CutOffs {
         }
     }
 
+    fn discount(&self, hash: u64, member: &[u8]) {
+        self.sieve(hash).fetch_sub(1, Ordering::Release);
+        self.tag_of(member).fetch_sub(1, Ordering::Release);
+    }
+
     fn hash(&self, member: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(member);
         hasher.finish()
     }
 
-    /// The tables use the lowest and the highest bits of a hash, shards and filters those in between.
+    /// The tables use the lowest and the highest bits of a hash; shards, filters and sieve those in between.
     fn shard(&self, hash: u64) -> &Shard {
         &self.shards[(hash >> 20) as usize % SHARDS]
+    }
+
+    fn sieve(&self, hash: u64) -> &AtomicU32 {
+        &self.sieve[(hash >> 46) as usize % SIEVE]
     }
 
     fn tag(&self, tag: u8) -> &AtomicUsize {
@@ -240,6 +258,7 @@ mod tests {
         }
         let words = cut_offs.shards.iter().flat_map(|shard| &shard.filter);
         assert!(words.into_iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        assert!(cut_offs.sieve.iter().all(|count| count.load(Ordering::Relaxed) == 0));
         assert!(cut_offs.shards.iter().all(|shard| shard.table.read().capacity() == 0));
     }
 

@@ -44,7 +44,6 @@ fn main() {
         ["admit"] => judgements(),
         ["writer"] => writers(),
         ["prune"] => pruning(),
-        ["profile"] => profile(),
         ["fill", links] => fill(links.parse().unwrap_or_default()),
         _ => println!("sections: memory, admit, writer, prune"),
     }
@@ -89,9 +88,13 @@ fn judgements() {
             let mut batches = Vec::new();
             for _ in 0..20 {
                 for batch in tokens.chunks_exact(BATCH) {
-                    batch.iter().for_each(warm);
+                    for token in batch {
+                        warm(token);
+                    }
                     let start = Instant::now();
-                    batch.iter().for_each(|token| judge(&index, token));
+                    for token in batch {
+                        judge(&index, token);
+                    }
                     batches.push(start.elapsed() / BATCH as u32);
                 }
             }
@@ -288,66 +291,4 @@ fn mint(keyring: &Keyring, number: usize) -> Result<String, Invalid> {
     };
     let name = CollectionName::parse("image")?;
     seal(keyring, name, entropy::token_id(), &claims).map_err(|_| Invalid::NotAFolder)
-}
-
-fn profile() {
-    with_tokens(|tokens| {
-        let index = judged_index(0);
-        let time = |what: &str, work: &dyn Fn(&VerifiedToken<'_>)| {
-            let mut batches = Vec::new();
-            for _ in 0..20 {
-                for batch in tokens.chunks_exact(BATCH) {
-                    batch.iter().for_each(warm);
-                    let start = Instant::now();
-                    batch.iter().for_each(|token| work(token));
-                    batches.push(start.elapsed() / BATCH as u32);
-                }
-            }
-            println!("{what:>30} {}", quantile(&mut batches, 0.5));
-        };
-        time("nothing", &|token| {
-            black_box(token);
-        });
-        time("look", &|_| {
-            black_box(index.look(|view| view.may_have(b'z')));
-        });
-        time("has_link", &|token| {
-            black_box(index.look(|view| view.has_link(token.id())));
-        });
-        time("age", &|_| {
-            black_box(index.look(|view| view.age(MOMENT)));
-        });
-        time("cut_off miss", &|token| {
-            black_box(index.look(|view| view.cut_off(token.claims().path.as_str().as_bytes())));
-        });
-        time("cut_off miss x9", &|token| {
-            index.look(|view| {
-                for _ in 0..9 {
-                    black_box(view.cut_off(black_box(token.claims().path.as_str().as_bytes())));
-                }
-            })
-        });
-        time("cut_off hit *", &|_| {
-            black_box(index.look(|view| view.cut_off(black_box(b"*"))));
-        });
-        time("may_have x7", &|_| {
-            black_box(index.look(|view| {
-                for _ in 0..7 {
-                    black_box(view.may_have(black_box(b'p')));
-                }
-            }));
-        });
-        time("zero 1092", &|_| {
-            black_box(black_box([0_u8; 1092]));
-        });
-        time("judge", &|token| judge(&index, token));
-        let links = Index::default();
-        links.freshness().set_always();
-        time("judge without cut-offs", &|token| judge(&links, token));
-        let links = self::index(10_000_000);
-        time("judge 10M no cut-offs", &|token| judge(&links, token));
-        time("has_link 10M", &|token| {
-            black_box(links.look(|view| view.has_link(token.id())));
-        });
-    });
 }
