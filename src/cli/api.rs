@@ -27,7 +27,7 @@ use crate::http::{Audience, Routes};
 const API_KEY: &str = "LINKGATE_API_KEY";
 /// How long a server may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a store in Redis may take to be loaded.
+/// How long a store in Redis may take to be set up.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 << 20;

@@ -128,7 +128,7 @@ impl Common {
     }
 
     fn load_quietly(&self) -> Result<Config, Failure> {
-        let config = self.load(&self.overrides())?;
+        let config = self.load(&self.overrides())?.for_one_command();
         telemetry::init(telemetry::LogConfig { level: tracing::Level::ERROR, ..config.log });
         Ok(config)
     }

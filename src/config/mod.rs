@@ -30,6 +30,8 @@ pub const DEFAULT_FILE: &str = "linkgate.toml";
 pub const DEFAULT_DATA_DIR: &str = "linkgate-data";
 /// The address of every listener when nothing is said.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+/// How long a command waits for Redis to answer a question.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
 /// Largest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -156,6 +158,18 @@ impl Config {
             list if list.is_empty() => Ok(config),
             list => Err(list),
         }
+    }
+
+    /// The same for a command that asks a few questions and ends: a Redis is asked about each of them, however much it
+    /// holds, instead of being followed.
+    #[must_use]
+    pub fn for_one_command(mut self) -> Self {
+        if let StoreConfig::Redis(redis) = &mut self.store {
+            redis.follows = false;
+            redis.direct_timeout = COMMAND_PATIENCE;
+            self.mode = Mode::Direct;
+        }
+        self
     }
 
     /// What links start with: as configured, or the address of the download listener.

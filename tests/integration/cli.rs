@@ -680,7 +680,7 @@ fn check_looks_at_keys_media_and_store() {
 }
 
 /// Every command there is.
-const COMMANDS: &str = "serve, mint, inspect, revoke, reinstate, revocations, keys, keys new, keys list, \
+const COMMANDS: &str = "serve, mint, inspect, revoke, reinstate, revocations, verifiers, keys, keys new, keys list, \
     keys activate, keys retire, clients, clients add, clients list, clients rotate, clients remove, store, store init, \
     check, healthcheck, completions";
 

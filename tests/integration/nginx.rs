@@ -375,3 +375,27 @@ fn an_edge_that_only_asks_is_told_yes_or_no_and_never_where() {
     let no = ask(&[("X-Original-URI", &link)]);
     assert_eq!((no.status, no.header("x-linkgate-reason").as_deref()), (403, Some("revoked")));
 }
+
+#[test]
+fn a_counted_link_is_one_download_for_each_client_however_often_it_asks() {
+    for variant in [Variant::Redirect, Variant::AuthRequest] {
+        let linkgate = Builder::new().edge("nginx").start();
+        linkgate.file("film.mp4", &[7; 100_000]);
+        let nginx = Nginx::start(&linkgate, variant);
+        let path = path_of(&linkgate.mint(&json!({ "path": "film.mp4", "max_downloads": 2 })));
+        let ask = |client, method, range| {
+            let headers: &[(&str, &str)] = &[("X-Test-Client", client), ("Range", range)];
+            let headers = if range == "" { &headers[..1] } else { headers };
+            nginx.request(method, &path, headers).status
+        };
+        assert_eq!(ask("203.0.113.1", "HEAD", ""), 200, "looking takes nothing");
+        assert_eq!(ask("203.0.113.1", "GET", ""), 200);
+        assert_eq!(ask("203.0.113.1", "GET", "bytes=500-"), 206, "a player goes on");
+        assert_eq!(ask("203.0.113.1", "GET", "bytes=99999-"), 206);
+        assert_eq!(ask("203.0.113.3", "HEAD", ""), 200);
+        assert_eq!(ask("203.0.113.2", "GET", "bytes=0-9"), 206);
+        assert_eq!(ask("203.0.113.3", "GET", ""), 410, "both are taken");
+        assert_eq!(ask("203.0.113.3", "HEAD", ""), 410);
+        assert_eq!(ask("203.0.113.1", "GET", ""), 200, "whoever has begun may go on");
+    }
+}

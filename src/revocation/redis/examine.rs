@@ -105,7 +105,9 @@ fn memory(info: &Info<'_>, findings: &mut Findings) {
     let most = info.field("maxmemory").parse().unwrap_or(0_u64);
     let used = info.field("used_memory").parse().unwrap_or(0_u64);
     if !policy.is_empty() && policy != "noeviction" {
-        let severity = if policy.starts_with("allkeys") { Severity::Wrong } else { Severity::Warning };
+        // Without a limit nothing is ever evicted; our keys have no time to live, save for counts of downloads.
+        let bites = most > 0 && policy.starts_with("allkeys");
+        let severity = if bites { Severity::Wrong } else { Severity::Warning };
         findings.add(
             severity,
             format!("`maxmemory-policy {policy}` may drop revocations or counts of downloads: set it to noeviction"),

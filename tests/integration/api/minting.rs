@@ -291,12 +291,10 @@ fn wishes_that_make_too_long_a_link_together_are_refused_together() {
 #[test]
 fn what_is_not_supported_yet_is_said_so_by_name() {
     let linkgate = site();
-    for (field, value) in [("stable", json!(true)), ("max_downloads", json!(1)), ("rate_limit", json!(65_536))] {
+    for (field, value) in [("stable", json!(true)), ("rate_limit", json!(65_536))] {
         let answer = try_mint(&linkgate, &json!({ "path": "a.txt", field: value }));
         assert_eq!(refused(&answer, 400, "not-supported-yet")["field"], field);
     }
-    let answer = linkgate.api("POST", "/v1/revocations?wait=5s", &json!({ "subject": "nobody" }));
-    assert_eq!(refused(&answer, 400, "not-supported-yet")["field"], "wait");
     let listed = linkgate.api("GET", "/v1/revocations", &Value::Null).json();
     assert_eq!(listed["revocations"], json!([]), "nothing was revoked");
 }

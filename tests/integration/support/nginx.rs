@@ -43,7 +43,7 @@ impl Nginx {
              client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  fastcgi_temp_path {at}/fastcgi;\n\
              uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n\
              include linkgate-http.conf;\n  server {{\n    listen unix:{at}/front.sock;\n\
-             access_log {at}/other.log linkgate;\n    root {at}/public;\n    include {server};\n  }}\n}}\n"
+             set_real_ip_from unix:;\n    real_ip_header X-Test-Client;\n    access_log {at}/other.log linkgate;\n    root {at}/public;\n    include {server};\n  }}\n}}\n"
         );
         std::fs::create_dir(folder.path().join("public")).unwrap();
         std::fs::write(folder.path().join("nginx.conf"), configuration).unwrap();
