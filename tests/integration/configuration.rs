@@ -208,10 +208,6 @@ fn what_is_planned_but_not_there_yet_says_so() {
     for text in [
         "[collections.image]\nroot = \"/x\"\nedge = \"caddy\"",
         "[collections.image]\nroot = \"/x\"\nedge = \"x-sendfile\"",
-        "[revocation]\nmode = \"direct\"",
-        "[revocation]\non_stale = \"direct\"",
-        "[store]\nurl = \"redis-sentinel://127.0.0.1:26379/mymaster/0\"",
-        "[store]\nurl = \"redis-cluster://127.0.0.1:7000\"",
     ] {
         trial.write(text);
         let errors = trial.errors(&[]);

@@ -125,6 +125,7 @@ fn links_between_documents_lead_somewhere() {
         "docs/configuration.md",
         "docs/deployment.md",
         "docs/performance.md",
+        "docs/reliability.md",
     ];
     for document in documents {
         let text = repository_file(document);
@@ -136,4 +137,23 @@ fn links_between_documents_lead_somewhere() {
             }
         }
     }
+}
+
+/// A promise whose test is gone or renamed is nobody's promise.
+#[test]
+fn every_test_that_the_promises_name_is_there() {
+    let text = repository_file("docs/reliability.md");
+    let names = text.split('`').filter(|word| word.contains("::") && !word.contains(' ') && !word.ends_with("::"));
+    let mut count = 0;
+    for name in names {
+        let (module, test) = name.rsplit_once("::").unwrap();
+        let path = format!("tests/integration/{}", module.replace("::", "/"));
+        let source = [format!("{path}.rs"), format!("{path}/mod.rs")]
+            .iter()
+            .find_map(|file| std::fs::read_to_string(crate::support::repository().join(file)).ok())
+            .unwrap_or_else(|| panic!("{name}: there is no such file"));
+        assert!(source.contains(&format!("fn {test}()")), "{name} is not there");
+        count += 1;
+    }
+    assert!(count > 30, "only {count} tests are named");
 }

@@ -114,7 +114,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     inner.applied.send_replace(Some(position.clone()));
     note_trouble(inner, None);
     // First to the end of what is there; from then on each read waits for something new.
-    while stream::read(inner, &mut connection, &mut position, &inner.index).await? == READ_COUNT {}
+    while stream::read(inner, &mut connection, &mut position, &inner.index, false).await? == READ_COUNT {}
     let mut checked: Option<Moment> = None;
     loop {
         let asked = inner.clock.now();
@@ -128,7 +128,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
             }
             // What came between the two questions is read now; nothing at all means that the stream leads elsewhere.
             let leads_on = header.last == Some(position.last)
-                || stream::read(inner, &mut connection, &mut position, &inner.index).await? > 0;
+                || stream::read(inner, &mut connection, &mut position, &inner.index, true).await? > 0;
             if !leads_on {
                 return Err(StoreError::Lost("the stream no longer leads on from what was read".into()));
             }

@@ -31,7 +31,8 @@ pub struct Position {
 /// What XREAD answers.
 pub type Reply = Option<Vec<(String, Entries)>>;
 
-/// Reads the stream once from a position and applies what it brings; answers how many entries there were.
+/// Reads the stream once from a position and applies what it brings; answers how many entries there were. They are
+/// `news` when they came while somebody was waiting for them.
 ///
 /// # Errors
 /// [`StoreError::Lost`] when an entry does not name the one before as its predecessor.
@@ -40,9 +41,10 @@ pub async fn read(
     connection: &mut MultiplexedConnection,
     position: &mut Position,
     index: &Index,
+    news: bool,
 ) -> Result<usize, StoreError> {
     let reply = xread(inner, position, None).query_async(connection).await.map_err(store_error)?;
-    apply(inner, reply, position, index, false)
+    apply(inner, reply, position, index, news)
 }
 
 /// Waits for something new and applies it; then, in the same round trip, reads the header.
@@ -90,14 +92,8 @@ fn xread(inner: &Inner, position: &Position, block: Option<Duration>) -> redis::
     command
 }
 
-/// Applies entries in their order. A beat that was there before anybody waited for it says nothing about now.
-fn apply(
-    inner: &Inner,
-    reply: Reply,
-    position: &mut Position,
-    index: &Index,
-    was_waited_for: bool,
-) -> Result<usize, StoreError> {
+/// Applies entries in their order. A beat that is no news says nothing about now.
+fn apply(inner: &Inner, reply: Reply, position: &mut Position, index: &Index, news: bool) -> Result<usize, StoreError> {
     let entries = reply.into_iter().flatten().next().map(|(_, entries)| entries).unwrap_or_default();
     for (id, words) in &entries {
         let entry = Entry::parse(words);
@@ -109,7 +105,7 @@ fn apply(
         for change in &entry.changes {
             index.apply(*change);
         }
-        if entry.beats && was_waited_for {
+        if entry.beats && news {
             index.freshness().set_beat(inner.clock.now());
         }
         if entry.is_watched {

@@ -116,7 +116,8 @@ impl Shape {
             Some(("sentinel_password", password)) => format!(":{password}"),
             _ => return Err(WRONG_SENTINEL.into()),
         };
-        if master.is_empty() {
+        // A number would be the database, its master left out.
+        if master.is_empty() || master.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(WRONG_SENTINEL.into());
         }
         let sentinels = hosts.iter().map(|host| at(host, SENTINEL_PORT, &sentinel_user, "")).collect::<Result<_, _>>();

@@ -78,7 +78,9 @@ fn a_verifier_that_reads_from_a_replica_follows_and_refuses_to_revoke() {
     let mut fleet = Fleet::over(&[master.url(), replica.url()]);
     let path = fleet.revoke(0);
     fleet.watch_until("it bites at both", |fleet| fleet.all(&path, 410));
-    let refused = fleet.verifiers[1].api("POST", "/v1/revocations", &json!({ "subject": "u" }));
+    let revoke = || fleet.verifiers[1].api("POST", "/v1/revocations", &json!({ "subject": "u" }));
+    eventually("it has heard of its clients", || revoke().status != 401);
+    let refused = revoke();
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(refused.json()["type"], "urn:linkgate:problem:store-unavailable");
     fleet.watch(Duration::from_secs(4));
