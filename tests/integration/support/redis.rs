@@ -30,9 +30,10 @@ impl Redis {
     /// Follows another one.
     pub fn replica_of(master: &Self) -> Self {
         let replica = Self::with(&["--save", "", "--replicaof", &format!("127.0.0.1 {}", master.port)]);
-        eventually("the replica is in step", || {
-            replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
-        });
+        // Both must say so: before the first acknowledgement the master holds everything back.
+        let says = |redis: &Self, what: &str| redis.cli(&["INFO", "replication"]).contains(what);
+        let is_online = format!("port={},state=online", replica.port);
+        eventually("the replica is in step", || says(&replica, "master_link_status:up") && says(master, &is_online));
         replica
     }
 
