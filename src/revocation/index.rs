@@ -184,4 +184,26 @@ mod tests {
         }
         assert!(!index.look(|view| view.may_have(b's')));
     }
+
+    #[test]
+    fn what_was_replaced_is_freed_by_whoever_replaced_it() {
+        let index = Index::default();
+        let loaded = Index::default();
+        loaded.reserve_links(100_000);
+        loaded.apply(Change::Link { id: TokenId([1; 16]), until: UnixMillis::MAX });
+        let old = Arc::downgrade(&index.tables.load_full());
+        thread::scope(|scope| {
+            let replacing = index.look(|view| {
+                let replacing = scope.spawn(|| index.replace(loaded));
+                while !index.look(|view| view.has_link(TokenId([1; 16]))) {
+                    thread::yield_now();
+                }
+                assert!(!view.has_link(TokenId([1; 16])), "a judgement sees one set of entries from beginning to end");
+                assert!(!replacing.is_finished());
+                replacing
+            });
+            assert!(replacing.join().is_ok());
+        });
+        assert_eq!((old.strong_count(), index.counts().links), (0, 1));
+    }
 }

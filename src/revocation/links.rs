@@ -161,4 +161,22 @@ mod tests {
         });
         assert_eq!((visited, links.len()), (1_000, 0));
     }
+
+    #[test]
+    fn pruning_holds_one_lock_at_a_time() {
+        let links = Links::default();
+        (0..100_000).for_each(|number| links.insert(id(number), UnixMillis(5_000)));
+        let reading = links.shards[SHARDS / 2].read();
+        std::thread::scope(|scope| {
+            let pruning = scope.spawn(|| links.prune(UnixMillis(10_000)));
+            // It gets as far as the shard that is being read, and waits there with nothing else in its hands.
+            while links.len() > 60_000 || links.shards[SHARDS / 2].try_read().is_some() {
+                std::thread::yield_now();
+            }
+            let held = links.shards.iter().filter(|shard| shard.try_write().is_none()).count();
+            assert_eq!((held, pruning.is_finished()), (1, false));
+            drop(reading);
+        });
+        assert_eq!(links.len(), 0);
+    }
 }

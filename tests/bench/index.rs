@@ -67,7 +67,7 @@ fn fill(links: usize) {
     let index = index(links);
     let filled = resident() - before;
     // As many come as go: one in ten of all.
-    for id in random_ids(7).take(links / 10) {
+    for id in random_ids(1).take(links / 10) {
         index.apply(Change::LinkLifted { id });
     }
     for id in random_ids(8).take(links / 10) {
