@@ -385,7 +385,7 @@ fn a_counted_link_is_one_download_for_each_client_however_often_it_asks() {
         let path = path_of(&linkgate.mint(&json!({ "path": "film.mp4", "max_downloads": 2 })));
         let ask = |client, method, range| {
             let headers: &[(&str, &str)] = &[("X-Test-Client", client), ("Range", range)];
-            let headers = if range == "" { &headers[..1] } else { headers };
+            let headers = if range.is_empty() { &headers[..1] } else { headers };
             nginx.request(method, &path, headers).status
         };
         assert_eq!(ask("203.0.113.1", "HEAD", ""), 200, "looking takes nothing");
