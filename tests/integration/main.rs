@@ -23,6 +23,7 @@ mod documents;
 mod embedded;
 mod faults;
 mod history;
+mod loading;
 mod modes;
 mod nginx;
 mod promises;

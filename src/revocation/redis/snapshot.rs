@@ -16,6 +16,11 @@ use crate::token::TokenId;
 
 /// Members fetched in one round trip: about a millisecond of the server's time, so that others need not wait.
 const PAGE: usize = 1000;
+/// Most members of a window; one that is full may have more, and is asked for again in pieces.
+const WINDOW_MEMBERS: usize = 2 * PAGE;
+/// The first window, and the widest that may hold anything, in milliseconds: links are kept so much longer at most.
+const FIRST_WINDOW: u64 = 1_000;
+const WIDEST_WINDOW: u64 = 3_600_000;
 /// How often a long load says how far it has come.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -93,20 +98,8 @@ pub async fn load(inner: &Inner, connection: &mut MultiplexedConnection) -> Resu
     let mut position = Position { epoch, last: before.last.ok_or_else(lost)?, count: before.count };
 
     let mut loading = Loading::new(inner, connection).await;
-    let links = loading.pages(connection, inner.keys.links(), |index, member, score| {
-        if let Some(id) = TokenId::from_text(member) {
-            index.apply(Change::Link { id, until: UnixMillis(score) });
-        }
-    });
-    if links.await? != position.epoch {
-        return Err(lost());
-    }
-    let cut_offs = loading.pages(connection, inner.keys.cut_offs(), |index, member, score| {
-        if let Ok(member) = std::str::from_utf8(member) {
-            index.apply(Change::CutOff { member, score });
-        }
-    });
-    if cut_offs.await? != position.epoch {
+    loading.links(connection).await?;
+    if loading.cut_offs(connection).await? != position.epoch {
         return Err(lost());
     }
     let index = loading.finish();
@@ -145,51 +138,103 @@ impl<'i> Loading<'i> {
         Self { inner, index, progress, said_at: inner.clock.uptime() }
     }
 
-    /// Hands every member of a sorted set to `visit`; answers the score of the sentinel, empty when it is missing.
+    /// Loads the links, window by window of their ends.
     ///
-    /// Pages go by score and each starts inclusively where the one before ended, so that nothing slips through when
-    /// others write; a member that moves behind the cursor meanwhile is in the stream. Where more members share a
-    /// score than a page holds, ZSCAN does the rest: slower, but it needs no order.
-    async fn pages(
+    /// Redis spends most of a page's time on writing out scores. So none are asked for: a link is kept until the end
+    /// of its window, which is a little longer than it need be. A window that holds too many is asked for again in
+    /// smaller pieces; where a single millisecond holds too many, ZSCAN does it all. Nothing slips through when others
+    /// write: a member that moves to a window behind us is in the stream.
+    async fn links(&mut self, connection: &mut MultiplexedConnection) -> Result<(), StoreError> {
+        let key = self.inner.keys.links();
+        let mut ends = redis::pipe();
+        for (from, to) in [(0, 0), (-2, -1)] {
+            ends.cmd("ZRANGE").arg(key).arg(from).arg(to).arg("WITHSCORES");
+        }
+        let (first, last): (Value, Value) = ends.query_async(connection).await.map_err(store_error)?;
+        let mut from = Scored(&first).iter().next().and_then(|(_, score)| read_score(score)).unwrap_or_default();
+        // The sentinel's score is beyond every other.
+        let last = Scored(&last).iter().next().and_then(|(_, score)| read_score(score)).unwrap_or_default();
+        let mut width = FIRST_WINDOW;
+        let mut window = members_between(key, from, Some(width)).query_async::<Value>(connection).await;
+        loop {
+            let members = window.map_err(store_error)?;
+            let is_last = from > last;
+            let count = items(&members).len();
+            let is_too_wide = count == WINDOW_MEMBERS || (count > 0 && width > WIDEST_WINDOW && !is_last);
+            if is_too_wide && (width == 1 || is_last) {
+                return self.scan(connection, key, keep_link).await.map(|_| ());
+            }
+            let end = from.saturating_add(width);
+            if is_too_wide {
+                width = if count == WINDOW_MEMBERS { (width / 4).max(1) } else { WIDEST_WINDOW };
+            } else {
+                from = end;
+                let factor = (PAGE / count.max(1)).clamp(1, 8) as u64;
+                width =
+                    if count > PAGE { width * PAGE as u64 / count as u64 } else { width.saturating_mul(factor) }.max(1);
+            }
+            let is_next_last = from > last;
+            let request = members_between(key, from, (!is_next_last).then_some(width));
+            if is_too_wide {
+                window = request.query_async::<Value>(connection).await;
+                continue;
+            }
+            // The server works on the next window while this one is taken in.
+            let taking = async {
+                tokio::task::yield_now().await;
+                for member in items(&members) {
+                    if let Value::BulkString(member) = member {
+                        keep_link(&self.index, member, end);
+                    }
+                }
+                self.note(count);
+            };
+            if is_last {
+                taking.await;
+                return Ok(());
+            }
+            (window, ()) = tokio::join!(request.query_async::<Value>(connection), taking);
+        }
+    }
+
+    /// Loads the cut-offs; answers the score of the sentinel among them, empty when it is missing.
+    ///
+    /// Pages go by score and each starts inclusively where the one before ended. Where more members share a score than
+    /// a page holds, as standing blocks do, ZSCAN does it all: slower, but it needs no order.
+    async fn cut_offs(&mut self, connection: &mut MultiplexedConnection) -> Result<String, StoreError> {
+        let key = self.inner.keys.cut_offs();
+        let mut epoch = String::new();
+        let mut from = b"-inf".to_vec();
+        loop {
+            let mut request = redis::cmd("ZRANGE");
+            request.arg(key).arg(&from).arg("+inf").arg("BYSCORE").arg("LIMIT").arg(0).arg(PAGE).arg("WITHSCORES");
+            let page: Value = request.query_async(connection).await.map_err(store_error)?;
+            let last = Scored(&page).last_score().unwrap_or_default();
+            if last == from {
+                return self.scan(connection, key, keep_cut_off).await;
+            }
+            self.take(&page, keep_cut_off, &mut epoch);
+            if items(&page).len() < 2 * PAGE {
+                return Ok(epoch);
+            }
+            from = last.to_vec();
+        }
+    }
+
+    /// Takes every member of a set, in no order; answers the sentinel's score.
+    async fn scan(
         &mut self,
         connection: &mut MultiplexedConnection,
         key: &str,
-        visit: fn(&Index, &[u8], u64),
+        keep: fn(&Index, &[u8], u64),
     ) -> Result<String, StoreError> {
         let mut epoch = String::new();
-        let mut request = page_from(key, b"-inf");
-        let mut from = Vec::new();
-        let mut page = request.query_async::<Value>(connection).await.map_err(store_error)?;
-        loop {
-            let members = Members(&page);
-            let last = members.last_score().unwrap_or_default().to_vec();
-            if members.len() < PAGE {
-                self.take(&page, visit, &mut epoch);
-                return Ok(epoch);
-            }
-            if last == from {
-                break;
-            }
-            from.clone_from(&last);
-            request = page_from(key, &last);
-            // The server works on the next page while this one is taken in.
-            let (next, ()) = tokio::join!(request.query_async::<Value>(connection), async {
-                tokio::task::yield_now().await;
-                self.take(&page, visit, &mut epoch);
-            });
-            page = next.map_err(store_error)?;
-        }
         let mut cursor = "0".to_owned();
         loop {
-            let (next, page): (String, Value) = redis::cmd("ZSCAN")
-                .arg(key)
-                .arg(&cursor)
-                .arg("COUNT")
-                .arg(PAGE)
-                .query_async(connection)
-                .await
-                .map_err(store_error)?;
-            self.take(&page, visit, &mut epoch);
+            let mut request = redis::cmd("ZSCAN");
+            request.arg(key).arg(&cursor).arg("COUNT").arg(PAGE);
+            let (next, page): (String, Value) = request.query_async(connection).await.map_err(store_error)?;
+            self.take(&page, keep, &mut epoch);
             if next == "0" {
                 return Ok(epoch);
             }
@@ -197,16 +242,21 @@ impl<'i> Loading<'i> {
         }
     }
 
-    fn take(&mut self, page: &Value, visit: fn(&Index, &[u8], u64), epoch: &mut String) {
-        let members = Members(page);
+    fn take(&mut self, page: &Value, keep: fn(&Index, &[u8], u64), epoch: &mut String) {
+        let members = Scored(page);
         for (member, score) in members.iter() {
             if member == SENTINEL.as_bytes() {
                 *epoch = String::from_utf8_lossy(score).into_owned();
             } else if let Some(score) = read_score(score) {
-                visit(&self.index, member, score);
+                keep(&self.index, member, score);
             }
         }
-        self.progress.loaded += members.len() as u64;
+        self.note(items(page).len() / 2);
+    }
+
+    /// So many more are loaded.
+    fn note(&mut self, count: usize) {
+        self.progress.loaded += count as u64;
         self.progress.of = self.progress.of.max(self.progress.loaded);
         *self.inner.loading.lock() = Some(self.progress);
         let now = self.inner.clock.uptime();
@@ -227,36 +277,46 @@ impl Drop for Loading<'_> {
     }
 }
 
-fn page_from(key: &str, score: &[u8]) -> redis::Cmd {
+fn keep_link(index: &Index, member: &[u8], until: u64) {
+    if let Some(id) = TokenId::from_text(member) {
+        index.apply(Change::Link { id, until: UnixMillis(until) });
+    }
+}
+
+fn keep_cut_off(index: &Index, member: &[u8], score: u64) {
+    if let Ok(member) = std::str::from_utf8(member) {
+        index.apply(Change::CutOff { member, score });
+    }
+}
+
+/// Members whose score lies in a window; without a width, all from there on.
+fn members_between(key: &str, from: u64, width: Option<u64>) -> redis::Cmd {
+    let to = width.map_or("+inf".to_owned(), |width| format!("({}", from.saturating_add(width)));
     let mut command = redis::cmd("ZRANGE");
-    command.arg(key).arg(score).arg("+inf").arg("BYSCORE").arg("LIMIT").arg(0).arg(PAGE).arg("WITHSCORES");
+    command.arg(key).arg(from).arg(to).arg("BYSCORE").arg("LIMIT").arg(0).arg(WINDOW_MEMBERS);
     command
 }
 
+fn items(reply: &Value) -> &[Value] {
+    match reply {
+        Value::Array(items) => items,
+        _ => &[],
+    }
+}
+
 /// Members and their scores in turn, as Redis answers them.
-struct Members<'v>(&'v Value);
+struct Scored<'v>(&'v Value);
 
-impl<'v> Members<'v> {
-    fn items(&self) -> &'v [Value] {
-        match self.0 {
-            Value::Array(items) => items,
-            _ => &[],
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.items().len() / 2
-    }
-
+impl<'v> Scored<'v> {
     fn iter(&self) -> impl Iterator<Item = (&'v [u8], &'v [u8])> {
-        self.items().chunks_exact(2).filter_map(|pair| match pair {
+        items(self.0).chunks_exact(2).filter_map(|pair| match pair {
             [Value::BulkString(member), Value::BulkString(score)] => Some((member.as_slice(), score.as_slice())),
             _ => None,
         })
     }
 
     fn last_score(&self) -> Option<&'v [u8]> {
-        match self.items().last() {
+        match items(self.0).last() {
             Some(Value::BulkString(score)) => Some(score),
             _ => None,
         }
