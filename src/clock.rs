@@ -122,6 +122,14 @@ impl BootTime {
     }
 }
 
+impl Moment {
+    /// The wall as it would be had it only gone on since `start`, or as it is where that is earlier: by this time
+    /// nothing is forgotten just because somebody stepped the clock ahead.
+    pub fn unhurried(self, start: Self) -> UnixMillis {
+        self.wall.min(start.wall.plus(self.uptime.saturating_sub(start.uptime)))
+    }
+}
+
 /// Where a [`Moment`] comes from.
 pub trait Clock: Send + Sync {
     /// Reads the clocks.

@@ -76,11 +76,20 @@ impl CutOffs {
 
     /// Adds a member, or changes its score.
     pub fn insert(&self, member: &[u8], score: u64) {
+        self.set(member, score, |known| *known = score);
+    }
+
+    /// Adds a member, or changes its score to a higher one.
+    pub fn raise(&self, member: &[u8], score: u64) {
+        self.set(member, score, |known| *known = score.max(*known));
+    }
+
+    fn set(&self, member: &[u8], score: u64, change: impl FnOnce(&mut u64)) {
         let hash = self.hash(member);
         let shard = self.shard(hash);
         let mut table = shard.table.write();
         match table.find_mut(hash, |cut_off| *cut_off.member == *member) {
-            Some(cut_off) => cut_off.score = score,
+            Some(cut_off) => change(&mut cut_off.score),
             None => {
                 let cut_off = CutOff { member: member.into(), score };
                 table.insert_unique(hash, cut_off, |cut_off| self.hash(&cut_off.member));

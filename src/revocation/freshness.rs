@@ -57,6 +57,12 @@ impl Freshness {
         self.0.write().beat = Some(moment);
     }
 
+    /// What was known about completeness is not to be relied on any more.
+    pub fn forget(&self) {
+        let mut proofs = self.0.write();
+        (proofs.complete, proofs.beat) = (None, None);
+    }
+
     /// The index was complete so long before `now`, as far as is known from an earlier process.
     pub fn set_age(&self, age: Duration, now: Moment) {
         let then = Moment { wall: now.wall.minus(age), uptime: now.uptime };

@@ -75,18 +75,17 @@ impl Index {
         self.tables.load().links.reserve(links);
     }
 
-    /// Puts a freshly loaded set of entries in place of the old one.
-    ///
-    /// Blocks until nobody looks at the old entries any more, so that they are freed here and not by the last
-    /// verdict that saw them: hundreds of megabytes take a while. Not for a thread that serves requests.
-    pub fn replace(&self, loaded: Index) {
-        let old = self.tables.swap(loaded.tables.into_inner());
-        for _ in 0..RELEASE_PAUSES {
-            if Arc::strong_count(&old) == 1 {
-                break;
-            }
-            thread::sleep(RELEASE_PAUSE);
+    /// Like [`Index::apply`], but never makes a cut-off less strict than it is.
+    pub fn raise(&self, change: Change<'_>) {
+        match change {
+            Change::CutOff { member, score } => self.tables.load().cut_offs.raise(member.as_bytes(), score),
+            other => self.apply(other),
         }
+    }
+
+    /// Puts a freshly loaded set of entries in place of the old one, at once.
+    pub fn replace(&self, loaded: Index) -> Replaced {
+        Replaced(self.tables.swap(loaded.tables.into_inner()))
     }
 
     /// Hands every entry to `visit`; holds one shard's lock at a time, and none while visiting.
@@ -115,6 +114,23 @@ impl Index {
         let past = now.minus(PRUNE_GRACE);
         tables.links.prune(past);
         tables.cut_offs.prune(|score| score >= STANDING || UnixMillis(score).plus(max_ttl) >= past);
+    }
+}
+
+/// The entries that were there before.
+#[must_use = "they are to be freed where nobody waits"]
+pub struct Replaced(Arc<Tables>);
+
+impl Replaced {
+    /// Frees them. Blocks until nobody looks at them any more, so that it is not the last verdict that saw them which
+    /// frees them: hundreds of megabytes take a while. Not for a thread that serves requests.
+    pub fn free(self) {
+        for _ in 0..RELEASE_PAUSES {
+            if Arc::strong_count(&self.0) == 1 {
+                break;
+            }
+            thread::sleep(RELEASE_PAUSE);
+        }
     }
 }
 
@@ -194,7 +210,7 @@ mod tests {
         let old = Arc::downgrade(&index.tables.load_full());
         thread::scope(|scope| {
             let replacing = index.look(|view| {
-                let replacing = scope.spawn(|| index.replace(loaded));
+                let replacing = scope.spawn(|| index.replace(loaded).free());
                 while !index.look(|view| view.has_link(TokenId([1; 16]))) {
                     thread::yield_now();
                 }

@@ -31,7 +31,7 @@ mod store;
 mod target;
 
 pub use freshness::{Freshness, OnStale, StalenessPolicy};
-pub use index::{Change, Index, IndexCounts};
+pub use index::{Change, Index, IndexCounts, Replaced};
 pub use judge::{Bearings, Denied, Permit, RevocationView, Tally, admit, covering, issue_time};
 pub use list::{DEFAULT_PAGE, ListQuery, MAX_PAGE, Page, PageCursor};
 pub use questions::{Answers, Blind, Informed, Questions, record};

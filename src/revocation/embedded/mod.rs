@@ -215,9 +215,7 @@ impl RevocationStore for EmbeddedStore {
             tick.tick().await;
             let swept = self
                 .run(move |inner| {
-                    // By elapsed time: a wall clock that was stepped ahead must not make anybody forget.
-                    let at = inner.clock.now();
-                    let now = at.wall.min(start.wall.plus(at.uptime.saturating_sub(start.uptime)));
+                    let now = inner.clock.now().unhurried(start);
                     let lapsed = inner.read(|database| tables::lapsed(database, now))?;
                     for id in &lapsed {
                         inner.write(|database| tables::remove(database, id))?;

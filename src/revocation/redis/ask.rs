@@ -1,5 +1,6 @@
 //! Asking Redis about one judgement, for verifiers that keep no index, and counting downloads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::SENTINEL;
@@ -15,17 +16,20 @@ const MAX_IDLE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When Redis does not answer in time, and whenever the sets are not whole.
-pub async fn ask(inner: &Inner, questions: &Questions) -> Result<Answers, StoreError> {
+pub async fn ask(inner: &Arc<Inner>, questions: &Questions) -> Result<Answers, StoreError> {
     let now = inner.clock.now();
     let idle = inner.asked_at.lock().replace(now).map(|asked: Moment| now.since(asked));
     if idle.is_some_and(|idle| idle > MAX_IDLE) {
-        inner.questions.forget().await;
+        inner.questions.forget();
     }
     match tokio::time::timeout(inner.direct_timeout, look_up(inner, questions)).await {
         Ok(answers) => answers,
         Err(_) => {
             // Whatever is still on its way on this connection is nobody's any more.
-            inner.questions.forget().await;
+            inner.questions.forget();
+            // A new connection may take longer than an answer: it is made for whoever asks next.
+            let inner = Arc::clone(inner);
+            tokio::spawn(async move { inner.questions.warm().await });
             Err(StoreError::TimedOut)
         }
     }

@@ -4,13 +4,15 @@
 //! [`Link`] drops its connection on every error that does not come from a single command being wrong, and makes
 //! a new one for the next caller.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use tokio::sync::Mutex;
 
-use super::topology::Topology;
+use super::topology::{CONNECT_TIMEOUT, Topology};
 use crate::revocation::StoreError;
 
 /// How much of an error's text is kept: errors of pipelines repeat their commands.
@@ -22,59 +24,117 @@ const MOVED_PAUSE: Duration = Duration::from_millis(100);
 
 /// One shared connection for short commands.
 pub struct Link {
-    topology: std::sync::Arc<Topology>,
+    topology: Arc<Topology>,
     timeout: Duration,
     connection: Mutex<Option<MultiplexedConnection>>,
+    /// Attempts to connect that have failed, and what the last of them met.
+    failures: AtomicU64,
+    last_failure: parking_lot::Mutex<Option<StoreError>>,
 }
 
 impl Link {
     /// `timeout` is how long a command may take to be answered.
-    pub fn new(topology: std::sync::Arc<Topology>, timeout: Duration) -> Self {
-        Self { topology, timeout, connection: Mutex::new(None) }
+    pub fn new(topology: Arc<Topology>, timeout: Duration) -> Self {
+        Self {
+            topology,
+            timeout,
+            connection: Mutex::new(None),
+            failures: AtomicU64::new(0),
+            last_failure: parking_lot::Mutex::new(None),
+        }
     }
 
     /// Runs commands on the shared connection.
     ///
-    /// Commands that were certainly not carried out are given again on a new connection: all of them once when the
-    /// old one turns out to be dead, and for about a second where another server may be taking over. So `commands`
-    /// must do no harm when they are carried out twice.
+    /// Commands are given again on a new connection once when the old one turns out to be dead, and for about a second
+    /// where another server may be taking over. So `commands` must do no harm when they are carried out twice.
+    ///
+    /// # Errors
+    /// [`StoreError::TimedOut`] also where nobody knows whether they were carried out.
     pub async fn run<T, F>(&self, commands: impl Fn(MultiplexedConnection) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let mut attempt = 0;
+        let limit = self.timeout + CONNECT_TIMEOUT + MOVED_PAUSE * MOVED_ATTEMPTS;
+        match tokio::time::timeout(limit, self.attempt(commands)).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.forget();
+                Err(StoreError::TimedOut)
+            }
+        }
+    }
+
+    async fn attempt<T, F>(&self, commands: impl Fn(MultiplexedConnection) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let mut attempts = 0;
+        let mut is_in_doubt = false;
         loop {
-            let (connection, is_new) = self.current().await?;
+            let (connection, is_new) = match self.current().await {
+                Err(_) if is_in_doubt => return Err(StoreError::TimedOut),
+                current => current?,
+            };
             let error = match commands(connection).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
             let is_elsewhere = is_elsewhere(&error);
             let is_dead = error.is_connection_dropped() && !error.is_timeout();
+            // A right that is missing is no fault of the connection.
+            let is_harmless = error.code() == Some("NOPERM");
             let error = store_error(error);
-            if !matches!(error, StoreError::Lost(_) | StoreError::Foreign(_) | StoreError::Full) {
-                self.forget().await;
+            if !is_harmless && !matches!(error, StoreError::Lost(_) | StoreError::Foreign(_) | StoreError::Full) {
+                self.forget();
             }
-            attempt += 1;
-            if is_elsewhere && self.topology.can_move() && attempt < MOVED_ATTEMPTS {
+            attempts += 1;
+            if is_elsewhere && self.topology.can_move() && attempts < MOVED_ATTEMPTS {
                 tokio::time::sleep(MOVED_PAUSE).await;
-            } else if !(is_dead && !is_new && attempt == 1) {
-                return Err(error);
+            } else if is_dead && !is_new && attempts == 1 {
+                is_in_doubt = true;
+            } else {
+                return Err(if is_in_doubt && error.is_absence() { StoreError::TimedOut } else { error });
             }
         }
     }
 
     /// Gives the connection up; the next caller makes a new one.
-    pub async fn forget(&self) {
-        *self.connection.lock().await = None;
+    pub fn forget(&self) {
+        // Whoever holds the lock is making a new one.
+        if let Ok(mut connection) = self.connection.try_lock() {
+            *connection = None;
+        }
     }
 
-    /// The connection, and whether it was made just now.
+    /// Makes a connection if there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn warm(&self) -> Result<(), StoreError> {
+        self.current().await.map(|_| ())
+    }
+
+    /// The connection, and whether it was made just now. Those who wait while an attempt fails share its failure: a
+    /// store that is gone must not make them queue for one attempt each.
     async fn current(&self) -> Result<(MultiplexedConnection, bool), StoreError> {
+        let failures = self.failures.load(Ordering::Acquire);
         let mut shared = self.connection.lock().await;
-        match &*shared {
-            Some(connection) => Ok((connection.clone(), false)),
-            None => Ok((shared.insert(self.topology.connect(self.timeout).await?).clone(), true)),
+        if let Some(connection) = &*shared {
+            return Ok((connection.clone(), false));
+        }
+        if self.failures.load(Ordering::Acquire) != failures
+            && let Some(error) = self.last_failure.lock().clone()
+        {
+            return Err(error);
+        }
+        match self.topology.connect(self.timeout).await {
+            Ok(connection) => Ok((shared.insert(connection).clone(), true)),
+            Err(error) => {
+                *self.last_failure.lock() = Some(error.clone());
+                self.failures.fetch_add(1, Ordering::Release);
+                Err(error)
+            }
         }
     }
 }

@@ -140,7 +140,7 @@ async fn persistence(info: &Info<'_>, connection: &mut MultiplexedConnection, fi
 }
 
 /// Commands that judging needs, and commands that revoking needs on top, in forms without effect.
-fn commands(inner: &Inner) -> ([Cmd; 5], [Cmd; 9]) {
+fn commands(inner: &Inner) -> ([Cmd; 5], [Cmd; 10]) {
     let keys = &inner.keys;
     let command = |words: &[&str]| {
         let mut command = redis::cmd(words[0]);
@@ -162,6 +162,7 @@ fn commands(inner: &Inner) -> ([Cmd; 5], [Cmd; 9]) {
         command(&["SCRIPT", "LOAD", "return 1"]),
         command(&["ZADD", keys.links(), "XX", "0", ""]),
         command(&["ZREM", keys.links(), ""]),
+        command(&["ZREVRANGEBYLEX", keys.links(), "-", "-"]),
         command(&["HDEL", keys.records(), ""]),
         command(&["HINCRBY", keys.meta(), "n", "0.5"]),
         command(&["XADD", keys.stream(), "NOMKSTREAM", "0-0", "p", "0"]),

@@ -4,6 +4,7 @@
 //! waits for is marked in the stream; whoever applies it reports that soon, with the time by the server's clock.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,8 +29,8 @@ const ALIVE: Duration = Duration::from_secs(10);
 const FORGET: Duration = Duration::from_secs(60);
 /// Watched steps that a verifier remembers for its next reports.
 const RECENT: usize = 64;
-/// How often a waiting revocation looks at the fleet.
-const POLL: Duration = Duration::from_millis(20);
+/// How soon a waiting revocation looks at the fleet, and how much longer it waits each time, up to the gap of reports.
+const POLL: Duration = Duration::from_millis(10);
 
 /// This process as a member of the fleet.
 pub struct Membership {
@@ -37,6 +38,8 @@ pub struct Membership {
     started_at: UnixMillis,
     /// Watched steps and when they were applied, by this machine's clocks.
     recent: Mutex<VecDeque<(StreamId, Moment)>>,
+    /// The process is about to end: it does not report any more.
+    has_left: AtomicBool,
     /// Something that is waited for has been applied.
     applied: Notify,
     /// How far the server's clock is ahead of ours, in milliseconds.
@@ -65,6 +68,7 @@ impl Membership {
             id: format!("{host}-{}", &id.as_str()[..8]),
             started_at,
             recent: Mutex::default(),
+            has_left: AtomicBool::new(false),
             applied: Notify::new(),
             server_ahead: Mutex::new(0),
         }
@@ -98,7 +102,7 @@ impl Membership {
 /// Reports for as long as the process runs.
 pub async fn run(inner: &Inner) {
     loop {
-        if inner.applied.borrow().is_some() {
+        if inner.applied.borrow().is_some() && !inner.fleet.has_left.load(Ordering::Relaxed) {
             // Nobody is told: a verifier that cannot report is missing from the list.
             let _ = report(inner).await;
         }
@@ -121,6 +125,7 @@ async fn report(inner: &Inner) -> Result<(), StoreError> {
 
 /// Leaves the fleet.
 pub async fn leave(inner: &Inner) {
+    inner.fleet.has_left.store(true, Ordering::Relaxed);
     let _ = write(inner, "").await;
 }
 
@@ -195,11 +200,13 @@ pub async fn wait(inner: &Inner, members: &[String], step: &str, patience: Durat
     let Some(step) = StreamId::parse(step) else { return Applied::default() };
     let end = inner.clock.uptime() + patience;
     let mut applied: HashMap<String, u64> = HashMap::new();
+    let mut pause = POLL;
     loop {
         if let Ok((alive, _)) = read(inner).await {
             for (id, seen, report) in alive {
-                if members.contains(&id) && StreamId::parse(&report.position).is_some_and(|last| last >= step) {
-                    let own = report.recent.iter().find(|(recent, _)| StreamId::parse(recent) == Some(step));
+                let own = report.recent.iter().find(|(recent, _)| StreamId::parse(recent) == Some(step));
+                let is_past = StreamId::parse(&report.position).is_some_and(|last| last >= step);
+                if members.contains(&id) && (own.is_some() || is_past) {
                     let at = own.map_or(seen, |(_, at)| UnixMillis(*at));
                     applied.entry(id).or_insert(at.since(step.time()).as_millis() as u64);
                 }
@@ -208,7 +215,8 @@ pub async fn wait(inner: &Inner, members: &[String], step: &str, patience: Durat
         if applied.len() >= members.len() || inner.clock.uptime() >= end {
             break;
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 5 / 4).min(REPORT_GAP / 4);
     }
     Applied {
         verifiers: members.len(),

@@ -11,7 +11,7 @@ use super::connection::store_error;
 use super::keys::StreamId;
 use super::restore::{self, Restoring};
 use super::snapshot::{self, Header};
-use super::stream::{self, Position, READ_COUNT, Reply};
+use super::stream::{self, Position, Reply};
 use super::{Inner, STREAM_RETENTION, cache, fleet, records, scripts};
 use crate::clock::Moment;
 use crate::entropy::random;
@@ -51,11 +51,17 @@ async fn look_after(inner: &Inner) {
     loop {
         tick.tick().await;
         let looked = async {
-            let mut connection = inner.topology.connect(super::COMMAND_TIMEOUT).await?;
-            let mut header = snapshot::header(&mut connection, &inner.keys).await?;
+            // Over the connection that judgements use: it is there before the first of them, and is kept warm.
+            let mut header = inner
+                .questions
+                .run(async |mut connection| snapshot::ask(&mut connection, &inner.keys).await)
+                .await
+                .and_then(|(meta, links, cut_offs)| Header::new(meta, &links, &cut_offs))?;
             if !header.whole {
+                let mut connection = inner.topology.connect(super::COMMAND_TIMEOUT).await?;
                 header = make_whole(inner, &mut connection, header, None).await?;
             }
+            *inner.asked_at.lock() = Some(inner.clock.now());
             inner.memory.remember(&header.epoch.unwrap_or_default());
             Ok(())
         };
@@ -107,39 +113,59 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
         (Some(position), Some(History::Continuous)) => position,
         _ => join(inner, &mut connection, header, history).await?,
     };
+    // Whoever has nothing of its own to go by must not judge while what was lost is still being written back.
+    let is_newcomer = history.is_none();
+    inner.applied.send_replace(Some(position.clone()));
+    // First to the end of what is there; from then on each read waits for something new.
+    let mut drained = inner.clock.now();
+    while stream::read(inner, &mut connection, &mut position, &inner.index, None).await?.is_full() {
+        drained = inner.clock.now();
+    }
+    inner.applied.send_replace(Some(position.clone()));
+    inner.settle_debts(&position).await?;
     let started = inner.clock.now();
     if beat_once(inner).await.is_ok() {
         inner.index.freshness().set_beat(started);
     }
-    inner.applied.send_replace(Some(position.clone()));
     note_trouble(inner, None);
-    // First to the end of what is there; from then on each read waits for something new.
-    while stream::read(inner, &mut connection, &mut position, &inner.index, false).await? == READ_COUNT {}
+
+    let mut since = Some(drained);
     let mut checked: Option<Moment> = None;
     loop {
         let asked = inner.clock.now();
-        let read = if checked.is_some_and(|at| asked.since(at) < CHECK_INTERVAL) {
-            stream::wait_only(inner, &mut connection, &mut position, &inner.index, BLOCK).await?
-        } else {
-            let (read, header) = stream::wait(inner, &mut connection, &mut position, &inner.index, BLOCK).await?;
+        let wants_header = checked.is_none_or(|at| asked.since(at) >= CHECK_INTERVAL);
+        let (mut brought, header) =
+            stream::wait(inner, &mut connection, &mut position, since, BLOCK, wants_header).await?;
+        let mut is_complete = !brought.is_full() && (brought.entries > 0 || header.is_some());
+        if let Some(header) = header {
             checked = Some(asked);
             if !header.whole || header.epoch.as_ref() != Some(&position.epoch) {
                 return Err(StoreError::Lost("the revocation sets are gone or torn".into()));
             }
-            // What came between the two questions is read now; nothing at all means that the stream leads elsewhere.
-            let leads_on = header.last == Some(position.last)
-                || stream::read(inner, &mut connection, &mut position, &inner.index, true).await? > 0;
-            if !leads_on {
-                return Err(StoreError::Lost("the stream no longer leads on from what was read".into()));
+            if !brought.is_full() && header.last != Some(position.last) {
+                // What came between the two questions; nothing at all means that the stream leads elsewhere.
+                let more = stream::read(inner, &mut connection, &mut position, &inner.index, Some(asked)).await?;
+                if more.entries == 0 {
+                    return Err(StoreError::Lost("the stream no longer leads on from what was read".into()));
+                }
+                is_complete = !more.is_full();
+                brought.entries += more.entries;
+                brought.watched.extend(more.watched);
             }
+            if header.restoring && is_newcomer {
+                inner.index.freshness().forget();
+                is_complete = false;
+            }
+        }
+        if is_complete {
             inner.index.freshness().set_complete(asked);
-            read
-        };
-        if read > 0 {
-            if read < READ_COUNT {
-                inner.index.freshness().set_complete(asked);
-            }
+        }
+        since = is_complete.then_some(asked);
+        if brought.entries > 0 {
             inner.applied.send_replace(Some(position.clone()));
+            for step in brought.watched {
+                inner.fleet.note_applied(step, inner.clock.now());
+            }
             tokio::time::sleep(COALESCE).await;
         }
     }
@@ -162,11 +188,12 @@ async fn history(
     header: &Header,
     position: &Position,
 ) -> Result<History, StoreError> {
-    let has_gap = inner.has_gap.swap(false, Ordering::Relaxed);
-    if !header.whole || header.restoring || has_gap || header.epoch.as_ref() != Some(&position.epoch) {
+    let has_gap = inner.has_gap.load(Ordering::Relaxed);
+    let is_other = header.epoch.as_ref() != Some(&position.epoch) || header.count < position.count;
+    if !header.whole || header.restoring || is_other {
         return Ok(History::Forked);
     }
-    if header.last == Some(position.last) {
+    if header.last == Some(position.last) && !has_gap {
         return Ok(History::Continuous);
     }
     let mut ask = redis::pipe();
@@ -177,6 +204,8 @@ async fn history(
     let id = |reply: Reply| StreamId::parse(&reply?.first()?.1.first()?.0);
     let has_gone_on = header.last.is_some_and(|last| last > position.last);
     Ok(match (id(next), id(oldest)) {
+        // Something that is not ours came after what we have read.
+        (Some(next), _) if next == position.last && has_gap => History::Forked,
         (Some(next), _) if next == position.last => History::Continuous,
         (_, oldest) if has_gone_on && oldest.is_none_or(|oldest| oldest > position.last) => History::Trimmed,
         _ => History::Forked,
@@ -204,7 +233,7 @@ async fn join(
                 *inner.restored.lock() = goal;
             }
             Err(error @ (StoreError::Forbidden(_) | StoreError::ReadOnly)) => {
-                warn!(%error, "what the store has lost cannot be written back from here; it goes on biting here");
+                warn!(%error, "what the store has lost cannot be written back from here yet; it goes on biting here");
                 inner.keeps_own.store(true, Ordering::Relaxed);
             }
             Err(error) => return Err(error),
@@ -223,9 +252,9 @@ async fn join(
     let took = inner.clock.now().since(started);
     *inner.restored.lock() = None;
     *inner.last_load.lock() = Some((took, counts.links + counts.cut_offs));
-    let index = Arc::clone(&inner.index);
-    blocking(move || index.replace(loaded)).await?;
-    inner.reapply_own(&position);
+    inner.has_gap.store(false, Ordering::Relaxed);
+    let replaced = inner.replace_index(loaded, &position);
+    tokio::task::spawn_blocking(|| replaced.free());
     inner.memory.remember(&position.epoch);
     info!(links = counts.links, cut_offs = counts.cut_offs, ?took, "loaded the revocations");
     Ok(position)
@@ -293,11 +322,12 @@ async fn sweep(inner: &Inner) {
 
 async fn prune(inner: &Inner) {
     let mut tick = tokio::time::interval(PRUNE_INTERVAL);
+    let start = inner.clock.now();
     loop {
         tick.tick().await;
         let (index, max_ttl) = (Arc::clone(&inner.index), inner.max_ttl);
-        let Moment { wall, .. } = inner.clock.now();
-        let _ = blocking(move || index.prune(wall, max_ttl)).await;
+        let now = inner.clock.now().unhurried(start);
+        let _ = blocking(move || index.prune(now, max_ttl)).await;
     }
 }
 

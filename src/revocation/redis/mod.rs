@@ -50,7 +50,7 @@ use self::restore::Restoring;
 use self::stream::Position;
 use self::topology::Topology;
 use super::{
-    Answers, Change, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Revocation,
+    Answers, Change, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Replaced, Revocation,
     RevocationId, RevocationStore, Shortfall, Status, StoreError, Tally, Target, Verifier,
 };
 use crate::clients::ClientRecord;
@@ -114,8 +114,6 @@ struct Inner {
     topology: Arc<Topology>,
     /// For short commands.
     link: Link,
-    /// For revocations that wait for replicas: such a wait holds up the whole connection.
-    safe_link: Link,
     /// For judgements.
     questions: Link,
     keys: Keys,
@@ -177,7 +175,6 @@ impl RedisStore {
         let cache = config.cache_dir.as_ref().filter(|_| config.follows);
         let inner = Inner {
             link: link(COMMAND_TIMEOUT),
-            safe_link: link(COMMAND_TIMEOUT + config.replica_timeout),
             questions: link(COMMAND_TIMEOUT),
             keys,
             fleet: Membership::new(clock.now().wall),
@@ -218,6 +215,7 @@ impl RedisStore {
     /// When Redis does not take it.
     pub async fn accept_loss(&self) -> Result<(), StoreError> {
         let epoch = self.inner.set_up(Restoring::Yes).await?;
+        self.inner.restore_records().await?;
         self.inner.finish_restoring().await?;
         self.inner.memory.remember(&epoch);
         Ok(())
@@ -252,7 +250,7 @@ impl Inner {
             Ok(Some(loaded)) => {
                 let counts = loaded.index.counts();
                 info!(links = counts.links, cut_offs = counts.cut_offs, age = ?loaded.age, "started from the snapshot");
-                self.index.replace(loaded.index);
+                self.index.replace(loaded.index).free();
                 if let Some(age) = loaded.age {
                     self.index.freshness().set_age(age, now);
                 }
@@ -265,30 +263,39 @@ impl Inner {
 
     /// Lets a revocation of our own bite although the stream has not brought it yet: whoever answered must refuse.
     fn apply_own(&self, step: StreamId, revocation: &Revocation) {
-        self.raise(revocation);
         let mut unseen = self.unseen.lock();
-        let applied = self.applied.borrow().clone();
-        unseen.retain(|(other, _)| applied.as_ref().is_none_or(|applied| applied.last < *other));
+        raise(&self.index, revocation);
         unseen.push((step, revocation.clone()));
     }
 
-    /// Does so again after everything was loaded anew, as far as the load did not bring it.
-    fn reapply_own(&self, loaded: &Position) {
-        let unseen = std::mem::take(&mut *self.unseen.lock());
-        for (_, revocation) in unseen.iter().filter(|(step, _)| *step > loaded.last) {
-            self.raise(revocation);
+    /// Puts a freshly loaded index in place of the old one; what it may lack of our own revocations is added first.
+    fn replace_index(&self, loaded: Index, position: &Position) -> Replaced {
+        let unseen = self.unseen.lock();
+        for (_, revocation) in unseen.iter().filter(|(step, _)| *step > position.last) {
+            raise(&loaded, revocation);
         }
+        self.index.replace(loaded)
     }
 
-    fn raise(&self, revocation: &Revocation) {
-        let member = revocation.target.member();
-        match revocation.target {
-            Target::Link(id) => self.index.apply(Change::Link { id, until: UnixMillis(revocation.score) }),
-            _ => {
-                let known = self.index.look(|view| view.cut_off(member.as_bytes())).unwrap_or_default();
-                self.index.apply(Change::CutOff { member: &member, score: known.max(revocation.score) });
-            }
+    /// Writes back what this process answered for and the store may have lost meanwhile, as in a failover; and what it
+    /// was not allowed to write back before, if it is now.
+    async fn settle_debts(&self, position: &Position) -> Result<(), StoreError> {
+        let due: Vec<Revocation> = {
+            let mut unseen = self.unseen.lock();
+            let (due, rest) = std::mem::take(&mut *unseen).into_iter().partition(|(step, _)| *step <= position.last);
+            *unseen = rest;
+            let due: Vec<_> = due;
+            due.into_iter().map(|(_, revocation)| revocation).collect()
+        };
+        for batch in due.chunks(restore::BATCH) {
+            self.restore_batch(batch).await?;
         }
+        if self.keeps_own.load(Ordering::Relaxed) && self.restore().await.is_ok() {
+            self.keeps_own.store(false, Ordering::Relaxed);
+        } else if due.is_empty() {
+            return Ok(());
+        }
+        self.finish_restoring().await
     }
 
     /// Writes the snapshot to disk; answers how long that took.
@@ -382,4 +389,13 @@ impl RevocationStore for RedisStore {
             let (_, ()) = tokio::join!(saved, fleet::leave(&self.inner));
         }
     }
+}
+
+/// Lets a revocation bite; a cut-off that is stricter already stays so.
+fn raise(index: &Index, revocation: &Revocation) {
+    let member = revocation.target.member();
+    index.raise(match revocation.target {
+        Target::Link(id) => Change::Link { id, until: UnixMillis(revocation.score) },
+        _ => Change::CutOff { member: &member, score: revocation.score },
+    });
 }

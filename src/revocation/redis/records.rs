@@ -1,10 +1,12 @@
 //! Revocations as people see them: written, lifted, looked up, listed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::AsyncTypedCommands;
 
-use super::{Inner, STREAM_RETENTION, scripts};
+use super::connection::Link;
+use super::{COMMAND_TIMEOUT, Inner, STREAM_RETENTION, scripts};
 use crate::clock::UnixMillis;
 use crate::revocation::list::SCAN_BUDGET;
 use crate::revocation::{Durability, ListQuery, Page, PageCursor, Revocation, RevocationId, StoreError};
@@ -13,7 +15,7 @@ use crate::revocation::{Durability, ListQuery, Page, PageCursor, Revocation, Rev
 const LIST_BATCH: isize = 500;
 
 /// How long what was found out about the server's durability is believed.
-const DURABILITY_AGE: Duration = Duration::from_secs(60);
+const DURABILITY_AGE: Duration = Duration::from_secs(10);
 
 /// Writes a revocation; answers the stream id, and how many replicas have it where that was to be waited for.
 pub async fn insert(
@@ -22,29 +24,33 @@ pub async fn insert(
     is_watched: bool,
 ) -> Result<(String, Option<u32>), StoreError> {
     let json = serde_json::to_string(revocation).map_err(|error| StoreError::Failed(error.to_string()))?;
-    let link = if inner.min_replicas > 0 { &inner.safe_link } else { &inner.link };
-    link.run(async |mut connection| {
-        let position = scripts::REVOKE
-            .key(inner.keys.all())
-            .arg(STREAM_RETENTION.as_millis() as u64)
-            .arg(revocation.target.member())
-            .arg(revocation.score)
-            .arg(revocation.id.as_str())
-            .arg(&json)
-            .arg(revocation.created_at.0)
-            .arg(lapse(revocation.lapses_at))
-            .arg(if is_watched { "1" } else { "" })
-            .invoke_async(&mut connection)
-            .await?;
-        if inner.min_replicas == 0 {
-            return Ok((position, None));
-        }
-        let mut wait = redis::cmd("WAIT");
-        wait.arg(inner.min_replicas).arg(inner.replica_timeout.as_millis() as u64);
-        // It is recorded: whatever happens now says only that no replica has confirmed it.
-        Ok((position, Some(wait.query_async(&mut connection).await.unwrap_or(0))))
-    })
-    .await
+    // WAIT holds up a whole connection: whoever waits has one of its own.
+    let own = (inner.min_replicas > 0)
+        .then(|| Link::new(Arc::clone(&inner.topology), COMMAND_TIMEOUT + inner.replica_timeout));
+    own.as_ref()
+        .unwrap_or(&inner.link)
+        .run(async |mut connection| {
+            let position = scripts::REVOKE
+                .key(inner.keys.all())
+                .arg(STREAM_RETENTION.as_millis() as u64)
+                .arg(revocation.target.member())
+                .arg(revocation.score)
+                .arg(revocation.id.as_str())
+                .arg(&json)
+                .arg(revocation.created_at.0)
+                .arg(lapse(revocation.lapses_at))
+                .arg(if is_watched { "1" } else { "" })
+                .invoke_async(&mut connection)
+                .await?;
+            if inner.min_replicas == 0 {
+                return Ok((position, None));
+            }
+            let mut wait = redis::cmd("WAIT");
+            wait.arg(inner.min_replicas).arg(inner.replica_timeout.as_millis() as u64);
+            // It is recorded: whatever happens now says only that no replica has confirmed it.
+            Ok((position, Some(wait.query_async(&mut connection).await.unwrap_or(0))))
+        })
+        .await
 }
 
 /// How safe the server makes what it has answered: on disk only where every write is synced before the answer. When in
@@ -60,14 +66,17 @@ pub async fn durability(inner: &Inner) -> Durability {
         .link
         .run(async |mut connection| {
             let mut pipe = redis::pipe();
-            pipe.cmd("INFO").arg("persistence").cmd("CONFIG").arg("GET").arg("appendfsync");
+            pipe.cmd("INFO").arg("persistence").cmd("CONFIG").arg("GET").arg("*append*fsync*");
             pipe.query_async(&mut connection).await
         })
         .await;
-    let is_synced = asked.is_ok_and(|(info, sync)| {
+    let is_synced = asked.is_ok_and(|(info, settings)| {
+        let set = |name: &str, value: &str| settings.chunks(2).any(|pair| pair == [name, value]);
         info.contains("aof_enabled:1")
             && info.contains("aof_last_write_status:ok")
-            && sync.iter().any(|one| one == "always")
+            && set("appendfsync", "always")
+            // Otherwise nothing is synced while the log is being rewritten.
+            && set("no-appendfsync-on-rewrite", "no")
     });
     let found = if is_synced { Durability::Disk } else { Durability::Memory };
     *inner.durability.lock() = Some((found, now));

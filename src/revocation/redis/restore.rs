@@ -11,7 +11,7 @@ use crate::entropy::random;
 use crate::revocation::{Change, Index, PRUNE_GRACE, Revocation, RevocationId, STANDING, StoreError, Target};
 
 /// Entries written back in one script.
-const RESTORE_BATCH: usize = 100;
+pub const BATCH: usize = 100;
 
 /// Whether a new store starts empty or is filled with what is still known.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Inner {
         });
         let mut restored = 0;
         // Also when there is nothing: whoever may not write must find that out.
-        for batch in std::iter::once(&[][..]).chain(entries.chunks(RESTORE_BATCH)) {
+        for batch in std::iter::once(&[][..]).chain(entries.chunks(BATCH)) {
             let revocations: Vec<_> =
                 batch.iter().map(|(target, score)| remembered(target, *score, now, self.max_ttl)).collect();
             restored += self.restore_batch(&revocations).await?;
@@ -72,13 +72,13 @@ impl Inner {
                 .link
                 .run(async |mut connection| {
                     let mut scan = redis::cmd("HSCAN");
-                    scan.arg(self.keys.records()).arg(&cursor).arg("COUNT").arg(RESTORE_BATCH);
+                    scan.arg(self.keys.records()).arg(&cursor).arg("COUNT").arg(BATCH);
                     scan.query_async(&mut connection).await
                 })
                 .await?;
             let revocations: Vec<Revocation> =
                 page.iter().filter_map(|(_, record)| serde_json::from_str(record).ok()).collect();
-            for batch in revocations.chunks(RESTORE_BATCH) {
+            for batch in revocations.chunks(BATCH) {
                 self.restore_batch(batch).await?;
             }
             if next == "0" {
@@ -88,11 +88,12 @@ impl Inner {
         }
     }
 
-    async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
+    pub async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
+        let known = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
         self.link
             .run(async |mut connection| {
                 let mut call = scripts::RESTORE.key(self.keys.all());
-                call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name);
+                call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name).arg(known.as_deref().unwrap_or_default());
                 for revocation in batch {
                     let json = serde_json::to_string(revocation).unwrap_or_default();
                     call.arg(revocation.target.member()).arg(revocation.score).arg(revocation.id.as_str()).arg(json);

@@ -74,10 +74,18 @@ impl Header {
 
 /// Reads the header.
 pub async fn header(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Header, StoreError> {
+    let (meta, links, cut_offs) = ask(connection, keys).await.map_err(store_error)?;
+    Header::new(meta, &links, &cut_offs)
+}
+
+/// Asks what makes a header.
+pub async fn ask(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+) -> Result<(Meta, Scores, Scores), redis::RedisError> {
     let mut pipe = redis::pipe();
     ask_header(&mut pipe, keys);
-    let (meta, links, cut_offs): (Meta, Scores, Scores) = pipe.query_async(connection).await.map_err(store_error)?;
-    Header::new(meta, &links, &cut_offs)
+    pipe.query_async(connection).await
 }
 
 /// Adds the three questions that make a header.
@@ -110,7 +118,7 @@ pub async fn load(inner: &Inner, connection: &mut MultiplexedConnection) -> Resu
     }
     let goal = after.last.ok_or_else(lost)?;
     while position.last < goal {
-        if stream::read(inner, connection, &mut position, &index, false).await? == 0 {
+        if stream::read(inner, connection, &mut position, &index, None).await?.entries == 0 {
             return Err(lost());
         }
     }

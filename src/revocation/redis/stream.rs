@@ -1,5 +1,6 @@
 //! The stream of every step, read in order. An entry that does not name the one before it is never applied.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,14 +11,14 @@ use super::Inner;
 use super::connection::store_error;
 use super::keys::StreamId;
 use super::snapshot::{self, Header, Meta, Scores};
-use crate::clock::UnixMillis;
+use crate::clock::{Moment, UnixMillis};
 use crate::revocation::{Change, Index, StoreError};
 
 /// Entries taken in one read.
 pub const READ_COUNT: usize = 512;
 
 /// Stream entries as Redis answers them: ids, and fields with their values in turn.
-pub type Entries = Vec<(String, Vec<String>)>;
+pub type Entries = Vec<(String, Vec<Vec<u8>>)>;
 
 /// How far this process has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +32,25 @@ pub struct Position {
 /// What XREAD answers.
 pub type Reply = Option<Vec<(String, Entries)>>;
 
-/// Reads the stream once from a position and applies what it brings; answers how many entries there were. They are
-/// `news` when they came while somebody was waiting for them.
+/// What a read has brought.
+#[derive(Debug, Default)]
+pub struct Brought {
+    pub entries: usize,
+    /// Steps among them that somebody waits for.
+    pub watched: Vec<StreamId>,
+}
+
+impl Brought {
+    /// Whether there may be more that was there already.
+    pub const fn is_full(&self) -> bool {
+        self.entries >= READ_COUNT
+    }
+}
+
+/// Reads the stream once from a position and applies what it brings.
+///
+/// `since` is a moment at which everything before had been read: a beat among the entries was written later than that,
+/// and is dated so. Without it beats say nothing about now.
 ///
 /// # Errors
 /// [`StoreError::Lost`] when an entry does not name the one before as its predecessor.
@@ -41,13 +59,13 @@ pub async fn read(
     connection: &mut MultiplexedConnection,
     position: &mut Position,
     index: &Index,
-    news: bool,
-) -> Result<usize, StoreError> {
+    since: Option<Moment>,
+) -> Result<Brought, StoreError> {
     let reply = xread(inner, position, None).query_async(connection).await.map_err(store_error)?;
-    apply(inner, reply, position, index, news)
+    apply(inner, reply, position, index, since)
 }
 
-/// Waits for something new and applies it; then, in the same round trip, reads the header.
+/// Like [`read`], but waits for something new; with `wants_header` reads the header after it, in the same round trip.
 ///
 /// # Errors
 /// As [`read`], and when the header is of another layout.
@@ -55,31 +73,22 @@ pub async fn wait(
     inner: &Inner,
     connection: &mut MultiplexedConnection,
     position: &mut Position,
-    index: &Index,
+    since: Option<Moment>,
     block: Duration,
-) -> Result<(usize, Header), StoreError> {
+    wants_header: bool,
+) -> Result<(Brought, Option<Header>), StoreError> {
+    let request = xread(inner, position, Some(block));
+    if !wants_header {
+        let reply = request.query_async(connection).await.map_err(store_error)?;
+        return Ok((apply(inner, reply, position, &inner.index, since)?, None));
+    }
     let mut pipe = redis::pipe();
-    pipe.add_command(xread(inner, position, Some(block)));
+    pipe.add_command(request);
     snapshot::ask_header(&mut pipe, &inner.keys);
     let (reply, meta, links, cut_offs): (Reply, Meta, Scores, Scores) =
         pipe.query_async(connection).await.map_err(store_error)?;
-    let count = apply(inner, reply, position, index, true)?;
-    Ok((count, Header::new(meta, &links, &cut_offs)?))
-}
-
-/// Like [`wait`], without asking for the header.
-///
-/// # Errors
-/// As [`read`].
-pub async fn wait_only(
-    inner: &Inner,
-    connection: &mut MultiplexedConnection,
-    position: &mut Position,
-    index: &Index,
-    block: Duration,
-) -> Result<usize, StoreError> {
-    let reply = xread(inner, position, Some(block)).query_async(connection).await.map_err(store_error)?;
-    apply(inner, reply, position, index, true)
+    let brought = apply(inner, reply, position, &inner.index, since)?;
+    Ok((brought, Some(Header::new(meta, &links, &cut_offs)?)))
 }
 
 fn xread(inner: &Inner, position: &Position, block: Option<Duration>) -> redis::Cmd {
@@ -92,11 +101,20 @@ fn xread(inner: &Inner, position: &Position, block: Option<Duration>) -> redis::
     command
 }
 
-/// Applies entries in their order. A beat that is no news says nothing about now.
-fn apply(inner: &Inner, reply: Reply, position: &mut Position, index: &Index, news: bool) -> Result<usize, StoreError> {
+/// Applies entries in their order.
+fn apply(
+    inner: &Inner,
+    reply: Reply,
+    position: &mut Position,
+    index: &Index,
+    since: Option<Moment>,
+) -> Result<Brought, StoreError> {
     let entries = reply.into_iter().flatten().next().map(|(_, entries)| entries).unwrap_or_default();
+    let mut brought = Brought { entries: entries.len(), watched: Vec::new() };
     for (id, words) in &entries {
-        let entry = Entry::parse(words);
+        // What is not text is not ours.
+        let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        let entry = Entry::parse(&words);
         if entry.epoch != Some(&position.epoch) || entry.previous != Some(position.last) {
             inner.has_gap.store(true, Ordering::Relaxed);
             return Err(StoreError::Lost("the stream has a gap or another history".into()));
@@ -105,11 +123,11 @@ fn apply(inner: &Inner, reply: Reply, position: &mut Position, index: &Index, ne
         for change in &entry.changes {
             index.apply(*change);
         }
-        if entry.beats && news {
-            index.freshness().set_beat(inner.clock.now());
+        if let Some(since) = since.filter(|_| entry.beats) {
+            index.freshness().set_beat(since);
         }
         if entry.is_watched {
-            inner.fleet.note_applied(id, inner.clock.now());
+            brought.watched.push(id);
         }
         if entry.has_garbage {
             inner.garbage.fetch_add(1, Ordering::Relaxed);
@@ -118,14 +136,14 @@ fn apply(inner: &Inner, reply: Reply, position: &mut Position, index: &Index, ne
         position.last = id;
         position.count = entry.count.unwrap_or(position.count);
     }
-    Ok(entries.len())
+    Ok(brought)
 }
 
 /// One stream entry, taken apart.
 #[derive(Default)]
 struct Entry<'a> {
     previous: Option<StreamId>,
-    epoch: Option<&'a String>,
+    epoch: Option<&'a str>,
     count: Option<u64>,
     changes: Vec<Change<'a>>,
     beats: bool,
@@ -134,14 +152,14 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn parse(words: &'a [String]) -> Self {
+    fn parse(words: &'a [Cow<'a, str>]) -> Self {
         let mut entry = Self::default();
         for pair in words.chunks(2) {
             let [field, value] = pair else {
                 entry.has_garbage = true;
                 continue;
             };
-            match field.as_str() {
+            match &**field {
                 "p" => entry.previous = StreamId::parse(value),
                 "e" => entry.epoch = Some(value),
                 "n" => entry.count = value.parse().ok(),
@@ -173,8 +191,8 @@ fn change<'a>(operation: &str, value: &'a str) -> Option<Change<'a>> {
 mod tests {
     use super::*;
 
-    fn words(text: &[&str]) -> Vec<String> {
-        text.iter().map(ToString::to_string).collect()
+    fn words<'a>(text: &[&'a str]) -> Vec<Cow<'a, str>> {
+        text.iter().map(|word| Cow::Borrowed(*word)).collect()
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::connection::store_error;
 use crate::revocation::StoreError;
 
 /// How long a connection may take to be made, sign-in included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one Sentinel may take before the next is asked.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often a cluster may send us on before we give up.

@@ -10,6 +10,7 @@ local seen = client ~= '' and redis.call('HGET', own, client)
 local goes_on = seen and now - tonumber(seen) <= tonumber(ARGV[3])
 if not goes_on and used >= tonumber(ARGV[1]) then return 0 end
 if ARGV[6] == '1' then
+  spare_memory_limit()
   if not goes_on then redis.call('HSET', own, '!', used + 1) end
   if client ~= '' then redis.call('HSET', own, client, integer(now)) end
   redis.call('PEXPIREAT', own, ARGV[5])

@@ -47,19 +47,17 @@ local function set_of(member)
   return links, 't'
 end
 
+-- How a record stands in the index by target: ordered by score within a member.
+local function by_score(member, score, id) return member .. '\0' .. string.format('%016.0f', score) .. id end
+
 -- The strictest score that any record still gives a member; nil when there is none.
 local function strictest(member)
-  local ids = redis.call('ZRANGEBYLEX', by_target, '[' .. member .. '\0', '(' .. member .. '\1')
-  local best
-  for _, entry in ipairs(ids) do
-    local record = redis.call('HGET', records, string.sub(entry, #member + 2))
-    if record then
-      local score = cjson.decode(record).score
-      if not best or score > best then best = score end
-    end
-  end
-  return best
+  local best = redis.call('ZREVRANGEBYLEX', by_target, '(' .. member .. '\1', '[' .. member .. '\0', 'LIMIT', 0, 1)[1]
+  return best and tonumber(string.sub(best, #member + 2, #member + 17))
 end
+
+-- A first write that only frees: Redis then takes the rest of the script although memory has run out.
+local function spare_memory_limit() redis.call('HDEL', meta, '') end
 
 -- Adds a record; answers the operation that tells readers about it.
 local function add(member, score, id, record, created, lapse)
@@ -67,7 +65,7 @@ local function add(member, score, id, record, created, lapse)
   redis.call('ZADD', set, 'GT', score, member)
   redis.call('HSET', records, id, record)
   redis.call('ZADD', by_time, created, id)
-  redis.call('ZADD', by_target, 0, member .. '\0' .. id)
+  redis.call('ZADD', by_target, 0, by_score(member, score, id))
   if lapse ~= '' then redis.call('ZADD', by_lapse, lapse, id) end
   return letter, integer(redis.call('ZSCORE', set, member)) .. ' ' .. member
 end

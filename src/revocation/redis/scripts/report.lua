@@ -6,6 +6,8 @@ if ARGV[2] == '' then
   redis.call('HDEL', KEYS[1], ARGV[1])
   return stamp
 end
+-- A first write that frees: what follows is then taken although memory may have run out.
+redis.call('HDEL', KEYS[1], '')
 redis.call('HSET', KEYS[1], ARGV[1], stamp .. ' ' .. ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 -- One report in as many as there are members looks for those that are gone: a bounded share for each.
