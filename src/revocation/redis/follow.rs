@@ -117,10 +117,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     let is_newcomer = history.is_none();
     inner.applied.send_replace(Some(position.clone()));
     // First to the end of what is there; from then on each read waits for something new.
-    let mut drained = inner.clock.now();
-    while stream::read(inner, &mut connection, &mut position, &inner.index, None).await?.is_full() {
-        drained = inner.clock.now();
-    }
+    while stream::read(inner, &mut connection, &mut position, &inner.index, None).await?.is_full() {}
     inner.applied.send_replace(Some(position.clone()));
     inner.settle_debts(&position).await?;
     let started = inner.clock.now();
@@ -129,38 +126,39 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     }
     note_trouble(inner, None);
 
-    let mut since = Some(drained);
+    let mut is_drained = true;
     let mut checked: Option<Moment> = None;
     loop {
         let asked = inner.clock.now();
         let wants_header = checked.is_none_or(|at| asked.since(at) >= CHECK_INTERVAL);
+        let since = is_drained.then_some(asked);
         let (mut brought, header) =
             stream::wait(inner, &mut connection, &mut position, since, BLOCK, wants_header).await?;
-        let mut is_complete = !brought.is_full() && (brought.entries > 0 || header.is_some());
+        is_drained = !brought.is_full();
+        let mut proves = brought.entries > 0 || header.is_some();
         if let Some(header) = header {
             checked = Some(asked);
             if !header.whole || header.epoch.as_ref() != Some(&position.epoch) {
                 return Err(StoreError::Lost("the revocation sets are gone or torn".into()));
             }
-            if !brought.is_full() && header.last != Some(position.last) {
+            if is_drained && header.last != Some(position.last) {
                 // What came between the two questions; nothing at all means that the stream leads elsewhere.
                 let more = stream::read(inner, &mut connection, &mut position, &inner.index, Some(asked)).await?;
                 if more.entries == 0 {
                     return Err(StoreError::Lost("the stream no longer leads on from what was read".into()));
                 }
-                is_complete = !more.is_full();
+                is_drained = !more.is_full();
                 brought.entries += more.entries;
                 brought.watched.extend(more.watched);
             }
             if header.restoring && is_newcomer {
                 inner.index.freshness().forget();
-                is_complete = false;
+                proves = false;
             }
         }
-        if is_complete {
+        if is_drained && proves {
             inner.index.freshness().set_complete(asked);
         }
-        since = is_complete.then_some(asked);
         if brought.entries > 0 {
             inner.applied.send_replace(Some(position.clone()));
             for step in brought.watched {

@@ -30,7 +30,6 @@ mod snapshot;
 mod stream;
 mod topology;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,7 +52,6 @@ use super::{
     Answers, Change, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Replaced, Revocation,
     RevocationId, RevocationStore, Shortfall, Status, StoreError, Tally, Target, Verifier,
 };
-use crate::clients::ClientRecord;
 use crate::clock::{Clock, Moment, UnixMillis};
 use crate::entropy::random;
 use crate::token::TokenId;
@@ -130,8 +128,7 @@ struct Inner {
     fleet: Membership,
     /// Names this process while it restores.
     name: String,
-    /// The clients that were there when they were last looked at.
-    clients_seen: Mutex<BTreeMap<String, ClientRecord>>,
+    clients_seen: Mutex<clients::Seen>,
     /// The last stream entry this process has applied.
     applied: watch::Sender<Option<Position>>,
     /// Revocations of our own that bite here before the stream has brought them.

@@ -49,8 +49,8 @@ impl Brought {
 
 /// Reads the stream once from a position and applies what it brings.
 ///
-/// `since` is a moment at which everything before had been read: a beat among the entries was written later than that,
-/// and is dated so. Without it beats say nothing about now.
+/// `since` is a moment before which everything had been read: a beat among the entries was written later than that, and
+/// is dated so. Without it beats say nothing about now.
 ///
 /// # Errors
 /// [`StoreError::Lost`] when an entry does not name the one before as its predecessor.

@@ -168,6 +168,7 @@ fn a_foreign_entry_in_the_stream_leads_to_a_new_load_and_nothing_is_lost() {
     let (redis, mut fleet) = pair();
     fleet.revoke(0);
     redis.cli(&["XADD", STREAM, "*", "what", "ever"]);
+    redis.cli(&["EVAL", "return redis.call('XADD', KEYS[1], '*', 'not', '\\255\\254 text')", "1", STREAM]);
     let is_noticed = |fleet: &Fleet| fleet.verifiers.iter().all(|verifier| verifier.log().contains("gap"));
     fleet.watch_until("both notice", is_noticed);
     fleet.recovers();

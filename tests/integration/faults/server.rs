@@ -99,7 +99,8 @@ fn a_redis_without_room_refuses_revocations_with_507_and_loses_none() {
     assert_eq!(refused.status, 507, "{}", refused.text());
     assert_eq!(refused.json()["type"], "urn:linkgate:problem:store-full");
     assert_eq!(fleet.verifiers[0].status(&path), 200, "what was refused took no effect");
-    fleet.watch(Duration::from_millis(500));
+    fleet.watch(Duration::from_millis(4_500));
+    fleet.refuses_nothing_valid();
     assert_eq!(redis.cli(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
     fleet.recovers();
     assert!(kept.iter().all(|path| fleet.all(path, 410)));
