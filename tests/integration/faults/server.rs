@@ -49,7 +49,9 @@ fn a_redis_that_comes_back_empty_is_filled_by_those_who_remember_and_a_newcomer_
     fleet.join(crate::support::linkgate::Builder::following(&redis.url()));
     assert!(revoked.iter().all(|path| fleet.all(path, 410)));
     for verifier in &fleet.verifiers {
-        let refused = verifier.api("POST", "/v1/links", &json!({ "path": "blocked.txt" }));
+        let mint = || verifier.api("POST", "/v1/links", &json!({ "path": "blocked.txt" }));
+        eventually("the client has been written back, and heard of", || mint().status != 401);
+        let refused = mint();
         assert_eq!(refused.status, 409, "the block {} stands: {}", blocked["id"], refused.text());
     }
 }
