@@ -46,7 +46,7 @@ impl Keys {
     }
 
     /// Hash: e epoch, n count of writes, l last stream id, v layout, b last beat, k until when counts were lost,
-    /// z being restored, z:<who> by whom and until when.
+    /// z being restored, and for each who restores, until when.
     pub fn meta(&self) -> &str {
         &self.all[2]
     }
