@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::api_key::{ApiKey, KeyHash};
 pub use self::file::FileClients;
-pub use self::record::{ClientRecord, RecordError};
+pub use self::record::{ClientRecord, PolicyRecord, RecordError};
 use crate::revocation::StoreError;
 use crate::token::MintPolicy;
 

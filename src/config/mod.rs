@@ -3,6 +3,7 @@
 //! [`tree`] reads file and environment into one tree in which each value knows where it was set;
 //! [`section`] takes values out of it by type; [`settings`] turns them into the parts' own types.
 
+mod callers;
 mod keeping;
 mod section;
 mod settings;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::callers;
 use super::keeping::{self, Revocation};
 use super::section::{Errors, Section};
 use super::tree::Table;
 use super::{Config, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
-use crate::clients::{Client, ClientRecord, RecordError, Role};
 use crate::collection::{Collection, EdgeKind, is_internal_prefix};
 use crate::http::listen::{Address, ListenConfig, TrustedProxies};
 use crate::http::server::Limits;
@@ -88,7 +88,7 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     let store = redis
         .map_or(StoreConfig::Embedded, |redis| StoreConfig::Redis(Box::new(RedisConfig { session_window, ..redis })));
     let collections = collections(root.section("collections"), overrides, errors);
-    let clients = clients(root.list_of_sections("clients"), &collections, errors);
+    let clients = callers::clients(root.list_of_sections("clients"), &collections, errors);
     let log = log(root.section("log"), errors);
     let place = root.place().clone();
     root.finish();
@@ -303,50 +303,6 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
         Some(found) => found.value,
     };
     Some(collection)
-}
-
-fn clients(sections: Vec<Section<'_>>, collections: &BTreeMap<String, Collection>, errors: &Errors) -> Vec<Client> {
-    let mut clients: Vec<Client> = Vec::new();
-    for mut section in sections {
-        let place = section.place().clone();
-        let name = section.text("name").map(|found| found.value);
-        let errors_before = errors.len();
-        let roles = section.texts("roles").and_then(|list| {
-            list.parse(errors, |list| {
-                let parse = |text: &String| Role::parse(text).ok_or("may hold mint, inspect, revoke and admin");
-                list.iter().map(parse).collect::<Result<Vec<_>, _>>()
-            })
-        });
-        let has_wrong_roles = errors.len() > errors_before;
-        let record = ClientRecord {
-            roles: roles.unwrap_or_default(),
-            allow: section.texts("allow").map(|found| found.value).unwrap_or_default(),
-            collections: section.texts("collections").map(|found| found.value),
-            max_ttl: section.span("max_ttl").map(|found| found.value.as_secs()),
-            default_ttl: section.span("default_ttl").map(|found| found.value.as_secs()),
-            key_hashes: section.texts("key_hashes").map(|found| found.value).unwrap_or_default(),
-        };
-        section.finish();
-        let Some(name) = name else {
-            errors.add(&place, "`clients.name` must be set");
-            continue;
-        };
-        for collection in record.collections.iter().flatten() {
-            if !collections.contains_key(collection) {
-                errors.add(&place, &format!("client `{name}`: there is no collection `{collection}`"));
-            }
-        }
-        if clients.iter().any(|other| other.name == name) {
-            errors.add(&place, &format!("there are two clients `{name}`"));
-        }
-        match record.build(&name) {
-            Ok(client) => clients.push(client),
-            // That was said already.
-            Err(RecordError::NoRole) if has_wrong_roles => {}
-            Err(error) => errors.add(&place, &format!("client `{name}`: {error}")),
-        }
-    }
-    clients
 }
 
 fn log(mut section: Section<'_>, errors: &Errors) -> LogConfig {
