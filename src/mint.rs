@@ -13,7 +13,8 @@ use crate::collection::Collection;
 use crate::entropy;
 use crate::revocation::{Bearings, Bounds, Kind, RevocationView, issue_time};
 use crate::token::{
-    ClientName, Disposition, Expiry, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish, parse_network, seal,
+    ClientName, Disposition, Expiry, Feature, Features, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish,
+    parse_network, seal,
 };
 
 /// Most links in one batch.
@@ -48,6 +49,24 @@ pub struct MintRequest {
     pub max_downloads: Option<u64>,
     pub rate_limit: Option<u64>,
     pub stable: Option<bool>,
+}
+
+impl MintRequest {
+    /// What it asks for beyond path and life. An empty list and `false` ask for nothing.
+    pub fn features(&self) -> Features {
+        let asked = |feature| match feature {
+            Feature::NotBefore => self.not_before.is_some(),
+            Feature::Subject => self.subject.is_some(),
+            Feature::Filename => self.filename.is_some(),
+            Feature::Disposition => self.disposition.is_some(),
+            Feature::ContentType => self.content_type.is_some(),
+            Feature::ClientNetworks => self.client_networks.as_ref().is_some_and(|networks| !networks.is_empty()),
+            Feature::MaxDownloads => self.max_downloads.is_some(),
+            Feature::RateLimit => self.rate_limit.is_some(),
+            Feature::Stable => self.stable == Some(true),
+        };
+        Feature::ALL.into_iter().filter(|feature| asked(*feature)).collect()
+    }
 }
 
 /// A link, as it is answered.
@@ -98,6 +117,7 @@ impl Signing {
         revocations: &dyn RevocationView,
         now: UnixMillis,
     ) -> Result<Link, MintError> {
+        policy.check_features(request.features())?;
         let later = [("stable", request.stable == Some(true)), ("rate_limit", request.rate_limit.is_some())];
         if let Some((field, _)) = later.into_iter().find(|(_, is_asked)| *is_asked) {
             return Err(MintError::NotSupportedYet(field));

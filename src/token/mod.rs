@@ -15,6 +15,7 @@
 
 mod claims;
 mod codec;
+mod features;
 mod id;
 mod keyring;
 mod names;
@@ -25,6 +26,7 @@ mod verify;
 
 pub use claims::{Claims, ClaimsError, MAX_DOWNLOADS};
 pub use codec::{MAX_TOKEN_CHARS, Malformed, TokenBuffer, UntrustedToken, seal};
+pub use features::{Feature, FeatureFault, FeatureRules, Features};
 pub use id::{TokenId, TokenIdText};
 pub use keyring::{KeyEntry, KeyId, KeyState, Keyring, KeyringError, MIN_SECRET_BYTES, Secret};
 pub use names::{

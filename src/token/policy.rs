@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use super::claims::{Claims, MAX_DOWNLOADS};
+use super::features::{Feature, FeatureFault, FeatureRules, Features};
 use super::names::{ClientName, ContentType, Disposition, FileName, Invalid, MediaPath, Subject};
 use super::networks::{MAX_NETWORKS, Networks};
 use super::pattern::PathPattern;
@@ -47,6 +48,8 @@ pub struct MintPolicy {
     pub max_ttl: Option<Duration>,
     /// Life when it asks for none, instead of the collection's default.
     pub default_ttl: Option<Duration>,
+    /// What a link must and may have.
+    pub features: FeatureRules,
 }
 
 /// Why a link is not minted.
@@ -74,12 +77,27 @@ pub enum MintRefusal {
     CollectionNotAllowed,
     #[error("the client's policy does not cover this path: no pattern in `allow` matches")]
     PathNotAllowed,
+    #[error("the client's policy requires `{}` for every link (`require`)", .0.as_str())]
+    FeatureRequired(Feature),
+    #[error("the client's policy does not permit `{}` (`permit`)", .0.as_str())]
+    FeatureNotPermitted(Feature),
 }
 
 impl MintRefusal {
     /// Whether the wish was well-formed but outside the policy.
     pub const fn is_policy(&self) -> bool {
-        matches!(self, Self::CollectionNotAllowed | Self::PathNotAllowed)
+        self.rule().is_some()
+    }
+
+    /// The rule of the policy that is broken, as it is named where the policy is written.
+    pub const fn rule(&self) -> Option<&'static str> {
+        match self {
+            Self::CollectionNotAllowed => Some("collections"),
+            Self::PathNotAllowed => Some("allow"),
+            Self::FeatureRequired(_) => Some("require"),
+            Self::FeatureNotPermitted(_) => Some("permit"),
+            _ => None,
+        }
     }
 }
 
@@ -87,6 +105,17 @@ impl MintPolicy {
     /// Every path of every collection: for the operator.
     pub fn unbounded() -> Self {
         Self { allow: vec![PathPattern::anything()], ..Self::default() }
+    }
+
+    /// Checks what a wish asks for beyond path and life.
+    ///
+    /// # Errors
+    /// Names the feature that is missing or not permitted.
+    pub fn check_features(&self, asked: Features) -> Result<(), MintRefusal> {
+        self.features.check(asked).map_err(|fault| match fault {
+            FeatureFault::Missing(feature) => MintRefusal::FeatureRequired(feature),
+            FeatureFault::Forbidden(feature) => MintRefusal::FeatureNotPermitted(feature),
+        })
     }
 
     /// Checks a wish and turns it into claims. `network_bytes` is where the encoded networks are kept for the
