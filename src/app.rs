@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
@@ -13,26 +13,25 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::clients::{Client, ClientStore, FileClients, Registry, Role};
-use crate::clock::{Clock, Steps, SystemClock};
+use crate::clients::{Client, ClientStore, FileClients, Limiter, Registry, Role};
+use crate::clock::{Clock, SystemClock};
 use crate::collection::EdgeKind;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::edge::DirectFiles;
 use crate::http::listen::{Address, Listener};
-use crate::http::{AppState, Audience, Caller, Metrics, Routes, server};
+use crate::http::{AppState, Audience, Caller, Metrics, OPERATOR, Routes, server};
+use crate::keeper::Keeper;
 use crate::key_file::Keys;
 use crate::mint::Signing;
 use crate::revocation::embedded::EmbeddedStore;
 use crate::revocation::redis::RedisStore;
-use crate::revocation::{Index, RevocationStore, StoreError};
-use crate::token::{Keyring, MintPolicy};
+use crate::revocation::{Index, RevocationStore};
+use crate::token::MintPolicy;
 
 /// The operator's own socket in the data folder: the API without a key, for whoever owns the folder.
 pub const OPERATOR_SOCKET: &str = "operator.sock";
 /// Connections for probes and operators, apart from everybody else's.
 const OPERATOR_CONNECTIONS: usize = 64;
-/// How often the key file and the client store are looked at for changes.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long saying goodbye to the store may take when the process ends.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest path a Unix socket can have on every platform (`sun_path`), with its final NUL.
@@ -79,6 +78,8 @@ impl Parts {
         let direct = config.collections.values().filter(|one| one.edge == EdgeKind::Direct);
         let direct: BTreeMap<_, _> =
             direct.map(|one| (one.name().as_str().to_owned(), DirectFiles::new(&one.root))).collect();
+        let clients = Registry::default();
+        clients.set_configured(config.clients.clone());
         Ok(Arc::new(AppState {
             signing: Signing {
                 keyring: ArcSwap::from_pointee(keyring),
@@ -91,7 +92,9 @@ impl Parts {
             mode: config.mode,
             staleness: config.staleness,
             store: self.store,
-            clients: Registry::default(),
+            clients,
+            client_store: self.clients,
+            limiter: Limiter::default(),
             clock: self.clock,
             metrics: Metrics::default(),
             listen: config.listen.clone(),
@@ -137,10 +140,10 @@ pub fn read_keys(source: &KeySource) -> Result<Keys> {
 /// The operator, who needs no key.
 pub fn operator() -> Caller {
     Caller(Arc::new(Client {
-        name: "operator".into(),
+        name: OPERATOR.into(),
         roles: vec![Role::Admin],
         policy: MintPolicy::unbounded(),
-        key_hashes: Vec::new(),
+        ..Client::default()
     }))
 }
 
@@ -150,7 +153,6 @@ pub struct App {
     config: Config,
     config_file: Option<PathBuf>,
     overrides: Overrides,
-    clients: Arc<dyn ClientStore>,
     listeners: Vec<(Listener, Routes)>,
 }
 
@@ -173,14 +175,13 @@ impl App {
         let public_url = config.public_url(download).unwrap_or_default();
 
         let parts = Parts::open(&config)?;
-        let clients = Arc::clone(&parts.clients);
         let state = parts.into_state(&config, public_url)?;
         let mut listeners: Vec<_> =
             bound.into_iter().map(|(listener, audiences)| (listener, Routes::new(&state, &audiences, None))).collect();
         if config.store == StoreConfig::Embedded {
             listeners.extend(operator_socket(&config, &state).await);
         }
-        Ok(Self { state, config, config_file, overrides, clients, listeners })
+        Ok(Self { state, config, config_file, overrides, listeners })
     }
 
     /// The hosts and ports that were bound.
@@ -191,7 +192,7 @@ impl App {
     /// Puts the configured clients and the store's in force.
     pub async fn load_clients(&self) {
         // The keeper says why, if it stays so.
-        let _ = refresh_clients(&self.state, &*self.clients, &self.config.clients).await;
+        let _ = self.state.clients.refresh(&*self.state.client_store).await;
     }
 
     /// Answers until `stop` turns true, then drains.
@@ -199,7 +200,7 @@ impl App {
     /// # Errors
     /// When a task that must not end has ended: the process is not to be trusted any more.
     pub async fn run(self, stop: watch::Receiver<bool>, reload: watch::Receiver<()>) -> Result<()> {
-        let Self { state, config, config_file, overrides, clients, listeners } = self;
+        let Self { state, config, config_file, overrides, listeners } = self;
         let slots = Arc::new(Semaphore::new(config.limits.connections));
         let mut servers = JoinSet::new();
         for (listener, routes) in listeners {
@@ -216,14 +217,7 @@ impl App {
             let store = Arc::clone(&store);
             async move { store.follow().await }
         });
-        let keeper = Keeper {
-            state,
-            clients,
-            configured: config.clients,
-            config_file,
-            overrides,
-            key_source: config.key_source,
-        };
+        let keeper = Keeper::new(state, config_file, overrides, config.key_source);
         keepers.spawn(keeper.run(reload));
 
         let mut stop = stop;
@@ -269,126 +263,6 @@ async fn operator_socket(config: &Config, state: &Arc<AppState>) -> Option<(List
         Err(error) => {
             warn!(%error, "the operator's socket cannot be made: use --server on the command line");
             None
-        }
-    }
-}
-
-/// Takes up the clients; answers why those of the store could not be read.
-async fn refresh_clients(state: &AppState, store: &dyn ClientStore, configured: &[Client]) -> Option<StoreError> {
-    let records = match store.load().await {
-        Ok(records) => records,
-        Err(error) => {
-            state.clients.replace_configured(configured);
-            return Some(error);
-        }
-    };
-    let stored = records.iter().filter_map(|(name, record)| match record.build(name) {
-        Ok(client) => Some(client),
-        Err(error) => {
-            error!(client = name, %error, "a stored client cannot be used");
-            None
-        }
-    });
-    state.clients.replace(configured, stored);
-    None
-}
-
-/// Takes up changes of keys, clients and policies while the process runs.
-struct Keeper {
-    state: Arc<AppState>,
-    clients: Arc<dyn ClientStore>,
-    configured: Vec<Client>,
-    config_file: Option<PathBuf>,
-    overrides: Overrides,
-    key_source: KeySource,
-}
-
-impl Keeper {
-    async fn run(mut self, mut reload: watch::Receiver<()>) {
-        // Whatever was read at the start is read once more: the file may have changed since.
-        let mut keys_seen = None;
-        let mut tick = tokio::time::interval(WATCH_INTERVAL);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut can_reload = true;
-        let mut steps = Steps::default();
-        let mut clients_trouble = None;
-        loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                asked = reload.changed(), if can_reload => match asked {
-                    Ok(()) => {
-                        self.reload_configuration();
-                        keys_seen = None;
-                    }
-                    Err(_) => can_reload = false,
-                },
-            }
-            self.watch_clock(&mut steps);
-            let changed = self.key_file_changed();
-            if changed != keys_seen {
-                keys_seen = changed;
-                self.reload_keys();
-            }
-            // A store that hangs must not hold up the keys.
-            let refresh = refresh_clients(&self.state, &*self.clients, &self.configured);
-            let refreshed = tokio::time::timeout(WATCH_INTERVAL, refresh).await.unwrap_or_else(|_| {
-                self.state.clients.replace_configured(&self.configured);
-                Some(StoreError::TimedOut)
-            });
-            if refreshed != clients_trouble {
-                if let Some(error) = &refreshed {
-                    warn!(%error, "the stored clients cannot be read: going on with those that are known");
-                }
-                clients_trouble = refreshed;
-            }
-        }
-    }
-
-    /// Says once what somebody did to the clock.
-    fn watch_clock(&self, known: &mut Steps) {
-        let steps = self.state.clock.steps();
-        let is_new = |now: Duration, before: Duration| now.as_secs() > 0 && before.as_secs() == 0;
-        if is_new(steps.behind, known.behind) {
-            warn!(seconds = steps.behind.as_secs(), "the clock was set back: links are judged as if it had not been");
-        }
-        if is_new(steps.ahead, known.ahead) {
-            warn!(
-                seconds = steps.ahead.as_secs(),
-                "the clock was set ahead: if that is wrong, links end early until it is corrected"
-            );
-        }
-        *known = steps;
-    }
-
-    /// What tells one key file from the next: a replaced file is another file.
-    fn key_file_changed(&self) -> Option<(SystemTime, u64, u64)> {
-        let KeySource::File(path) = &self.key_source else { return None };
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-    }
-
-    fn reload_keys(&self) {
-        let read: Result<Keyring> = read_keys(&self.key_source).and_then(|keys| Ok(keys.keyring()?));
-        match read {
-            Ok(keyring) => {
-                info!(active = %keyring.active_id(), "took up the keys");
-                self.state.signing.keyring.store(Arc::new(keyring));
-            }
-            Err(error) => error!(%error, "the keys cannot be used: going on with the old ones"),
-        }
-    }
-
-    fn reload_configuration(&mut self) {
-        match Config::load(self.config_file.as_deref(), std::env::vars_os(), &self.overrides) {
-            Ok(config) => {
-                self.configured = config.clients;
-                info!("took up clients and policies");
-            }
-            Err(errors) => {
-                for error in errors {
-                    error!(%error, "the configuration cannot be used: going on with the old one");
-                }
-            }
         }
     }
 }

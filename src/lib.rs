@@ -11,7 +11,7 @@
 //! | [`clients`] | who may call the API |
 //! | [`http`] | routes, refusals, connections |
 //! | [`config`], [`key_file`], [`collection`] | what is configured |
-//! | [`app`], [`cli`] | one process, put together; the command line |
+//! | [`app`], [`keeper`], [`cli`] | one process, put together, and kept up to date; the command line |
 //! | [`clock`], [`entropy`], [`files`], [`telemetry`] | the machine: time, randomness, whole files, logs |
 //! | [`span`] | spans of time as people write them |
 //!
@@ -39,6 +39,7 @@ pub mod entropy;
 pub mod files;
 pub mod http;
 pub mod inspect;
+pub mod keeper;
 pub mod key_file;
 pub mod mint;
 pub mod revocation;

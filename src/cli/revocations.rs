@@ -212,7 +212,7 @@ pub fn text(value: &Value) -> String {
 }
 
 /// Percent-encoded for a query or a path segment.
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),

@@ -7,11 +7,10 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::clients::new_client;
 use super::output::line;
 use super::{Common, Outcome};
 use crate::app::{self, App};
-use crate::clients::{ClientRecord, ClientStore, FileClients, PolicyRecord, Role};
+use crate::clients::{Administration, ClientStore, FileClients, PolicyRecord, Role, Uses};
 use crate::clock::{Clock, SystemClock};
 use crate::collection::Collection;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
@@ -100,14 +99,18 @@ fn make_first_key(config: &Config) -> anyhow::Result<()> {
 /// Makes clients where there are none; their API keys are shown this once.
 async fn make_first_clients(store: &FileClients, shown: &mut Map<String, Value>) -> anyhow::Result<()> {
     if store.load().await?.is_empty() {
+        let administration = Administration {
+            store,
+            configured: &[],
+            is_collection: &|_| true,
+            is_operator: true,
+            seen: Uses::new(),
+            now: SystemClock::new().now().wall,
+        };
         for (name, roles) in [("admin", vec![Role::Admin]), ("app", vec![Role::Mint, Role::Inspect])] {
-            let record = ClientRecord {
-                roles,
-                policy: PolicyRecord { allow: vec!["**".into()], ..PolicyRecord::default() },
-                key_hashes: Vec::new(),
-            };
-            let key = new_client(store, name, record).await?;
-            shown.insert(format!("{name}_key"), json!(key.expose()));
+            let policy = PolicyRecord { allow: vec!["**".into()], ..PolicyRecord::default() };
+            let made = administration.add(name, roles, policy).await?;
+            shown.insert(format!("{name}_key"), json!(made.key.expose()));
         }
     }
     Ok(())

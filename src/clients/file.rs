@@ -1,72 +1,104 @@
-//! The client file of one machine: `clients.json` in the data folder, replaced whole.
+//! The client file of one machine: `clients.json` in the data folder, replaced whole; beside it, when keys were used.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 
-use super::{ClientRecord, ClientStore};
+use super::{Change, ChangeError, ClientStore, Clients, Edit, Uses, use_name};
 use crate::files;
 use crate::revocation::StoreError;
 
 /// The file inside the data folder.
 const FILE_NAME: &str = "clients.json";
+/// The file of the keys' uses beside it.
+const USES_NAME: &str = "clients-used.json";
 
 /// Clients in a file. Several processes may use it: a change is made under a lock.
 pub struct FileClients {
     path: PathBuf,
+    uses: PathBuf,
 }
-
-type Clients = BTreeMap<String, ClientRecord>;
 
 impl FileClients {
     /// The clients of a data folder.
     pub fn new(data_dir: &Path) -> Self {
-        Self { path: data_dir.join(FILE_NAME) }
+        Self { path: data_dir.join(FILE_NAME), uses: data_dir.join(USES_NAME) }
     }
 
-    fn read(&self) -> Result<Clients, StoreError> {
-        match std::fs::read(&self.path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|error| StoreError::Foreign(format!("{}: {error}", self.path.display()))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Clients::default()),
-            Err(error) => Err(self.failed(&error)),
+    fn lock(&self) -> Result<File, StoreError> {
+        let lock = File::create(self.path.with_extension("lock")).map_err(|error| failed(&self.path, &error))?;
+        lock.lock().map_err(|error| failed(&self.path, &error))?;
+        Ok(lock)
+    }
+
+    fn forget(&self, change: &Change) -> Result<(), StoreError> {
+        let dropped = change.dropped_keys();
+        let mut uses: Uses = read(&self.uses)?;
+        let count = uses.len();
+        for id in &dropped {
+            uses.remove(&use_name(&change.name, id));
         }
+        if uses.len() == count { Ok(()) } else { write(&self.uses, &uses) }
     }
+}
 
-    fn change<T>(&self, work: impl FnOnce(&mut Clients) -> T) -> Result<T, StoreError> {
-        let lock = File::create(self.path.with_extension("lock")).map_err(|error| self.failed(&error))?;
-        lock.lock().map_err(|error| self.failed(&error))?;
-        let mut clients = self.read()?;
-        let value = work(&mut clients);
-        let text = serde_json::to_vec_pretty(&clients).map_err(|error| StoreError::Failed(error.to_string()))?;
-        files::replace(&self.path, &text).map_err(|error| self.failed(&error))?;
-        Ok(value)
-    }
-
-    fn failed(&self, error: &io::Error) -> StoreError {
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
-            _ => StoreError::Failed(format!("{}: {error}", self.path.display())),
+fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, StoreError> {
+    match std::fs::read(path) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map_err(|error| StoreError::Foreign(format!("{}: {error}", path.display())))
         }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(T::default()),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+fn write(path: &Path, contents: &impl serde::Serialize) -> Result<(), StoreError> {
+    let text = serde_json::to_vec_pretty(contents).map_err(|error| StoreError::Failed(error.to_string()))?;
+    files::replace(path, &text).map_err(|error| failed(path, &error))
+}
+
+fn failed(path: &Path, error: &io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Failed(format!("{}: {error}", path.display())),
     }
 }
 
 #[async_trait]
 impl ClientStore for FileClients {
     async fn load(&self) -> Result<Clients, StoreError> {
-        self.read()
+        read(&self.path)
     }
 
-    async fn put(&self, name: &str, record: &ClientRecord) -> Result<(), StoreError> {
-        self.change(|clients| {
-            clients.insert(name.to_owned(), record.clone());
-        })
+    async fn change(&self, edit: Edit<'_>) -> Result<Change, ChangeError> {
+        let _lock = self.lock()?;
+        let mut clients: Clients = read(&self.path)?;
+        let change = edit(&clients)?;
+        match &change.after {
+            Some(record) => clients.insert(change.name.clone(), record.clone()),
+            None => clients.remove(&change.name),
+        };
+        write(&self.path, &clients)?;
+        // What is not forgotten now does no harm.
+        let _ = self.forget(&change);
+        Ok(change)
     }
 
-    async fn remove(&self, name: &str) -> Result<bool, StoreError> {
-        self.change(|clients| clients.remove(name).is_some())
+    async fn uses(&self) -> Result<Uses, StoreError> {
+        read(&self.uses)
+    }
+
+    async fn note_uses(&self, uses: &Uses) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        // A file that cannot be read holds nothing that could not be lost.
+        let mut known: Uses = read(&self.uses).unwrap_or_default();
+        for (name, time) in uses {
+            let known = known.entry(name.clone()).or_default();
+            *known = (*known).max(*time);
+        }
+        write(&self.uses, &known)
     }
 }

@@ -1,22 +1,37 @@
 //! Who may call the API: clients, their keys, roles and policies.
 //!
-//! Clients come from the configuration and from a [`ClientStore`]; the [`Registry`] holds both and is swapped
-//! whole when either changes. A key is known only by its hash.
+//! | file | job |
+//! | --- | --- |
+//! | `record`, `api_key` | a client as it is written down; its keys, known only by their hashes |
+//! | `registry` | everybody who may call, swapped whole when anything changes |
+//! | `limiter`, `rates` | how fast they may go |
+//! | `changes`, `admin` | what may become of a client, and doing it |
+//! | `file` | the store of one machine |
 
+mod admin;
 mod api_key;
+mod changes;
 mod file;
+mod limiter;
+mod rates;
 mod record;
+mod registry;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-pub use self::api_key::{ApiKey, KeyHash};
+pub use self::admin::{Administration, ClientView, KeyView, MadeKey};
+pub use self::api_key::{ApiKey, ClientKey, KeyHash};
+pub use self::changes::{Change, ClientPatch, Condition, Refusal};
 pub use self::file::FileClients;
-pub use self::record::{ClientRecord, PolicyRecord, RecordError};
+pub use self::limiter::{Exceeded, Limit, Limiter, RateRules};
+pub use self::rates::{Level, MAX_RATE, Quota};
+pub use self::record::{ClientRecord, KeyRecord, PolicyRecord, RecordError};
+pub use self::registry::Registry;
+use crate::clock::UnixMillis;
 use crate::revocation::StoreError;
 use crate::token::MintPolicy;
 
@@ -55,12 +70,13 @@ impl Role {
 }
 
 /// One client, ready to be recognised.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Client {
     pub name: String,
     pub roles: Vec<Role>,
     pub policy: MintPolicy,
-    pub key_hashes: Vec<KeyHash>,
+    pub rates: RateRules,
+    pub keys: Vec<ClientKey>,
 }
 
 impl Client {
@@ -70,103 +86,42 @@ impl Client {
     }
 }
 
+/// Clients by name.
+pub type Clients = BTreeMap<String, ClientRecord>;
+
+/// When keys were last used, by [`use_name`].
+pub type Uses = BTreeMap<String, UnixMillis>;
+
+/// What a key's use is kept under: `<client>:<key id>`. No client's name has a colon.
+pub fn use_name(client: &str, key_id: &str) -> String {
+    format!("{client}:{key_id}")
+}
+
+/// Finds out from all clients what is to become of one.
+pub type Edit<'a> = &'a (dyn Fn(&Clients) -> Result<Change, Refusal> + Send + Sync);
+
+/// Why a client was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ChangeError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Where clients are kept that are not in the configuration.
 #[async_trait]
 pub trait ClientStore: Send + Sync {
     /// All of them, by name.
-    async fn load(&self) -> Result<BTreeMap<String, ClientRecord>, StoreError>;
+    async fn load(&self) -> Result<Clients, StoreError>;
 
-    /// Adds or replaces one.
-    async fn put(&self, name: &str, record: &ClientRecord) -> Result<(), StoreError>;
+    /// Changes one in a single step: no other change comes between what `edit` sees and what it leaves behind. It may
+    /// be asked several times.
+    async fn change(&self, edit: Edit<'_>) -> Result<Change, ChangeError>;
 
-    /// Removes one; whether it was there.
-    async fn remove(&self, name: &str) -> Result<bool, StoreError>;
-}
+    /// When each key was last used, as far as that was noted.
+    async fn uses(&self) -> Result<Uses, StoreError>;
 
-/// Everybody who may call, right now.
-#[derive(Default)]
-pub struct Registry {
-    clients: ArcSwap<BTreeMap<String, Arc<Client>>>,
-    /// Those of the store, as it was last read.
-    stored: ArcSwap<Vec<Client>>,
-}
-
-impl Registry {
-    /// Puts a new set in place of the old; where both name a client, the configuration's counts.
-    pub fn replace(&self, configured: &[Client], stored: impl IntoIterator<Item = Client>) {
-        let named = |client: Client| (client.name.clone(), Arc::new(client));
-        let stored: Vec<Client> = stored.into_iter().collect();
-        let mut clients: BTreeMap<_, _> = stored.iter().cloned().map(named).collect();
-        clients.extend(configured.iter().cloned().map(named));
-        self.stored.store(Arc::new(stored));
-        self.clients.store(Arc::new(clients));
-    }
-
-    /// Puts new configured clients in place of the old; those of the store stay known as they are.
-    pub fn replace_configured(&self, configured: &[Client]) {
-        self.replace(configured, self.stored.load().iter().cloned());
-    }
-
-    /// The client a presented key belongs to; `None` when it is nobody's.
-    pub fn authenticate(&self, presented: &str) -> Option<Arc<Client>> {
-        let hash = KeyHash::of(presented);
-        let clients = self.clients.load();
-        let client = clients.get(api_key::client_name(presented)?)?;
-        client.key_hashes.iter().any(|known| known.matches(&hash)).then(|| Arc::clone(client))
-    }
-
-    /// How many clients there are.
-    pub fn len(&self) -> usize {
-        self.clients.load().len()
-    }
-
-    /// Whether nobody may call.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client(name: &str, keys: &[&ApiKey]) -> Client {
-        Client {
-            name: name.into(),
-            roles: vec![Role::Mint],
-            policy: MintPolicy::default(),
-            key_hashes: keys.iter().map(|key| key.hash()).collect(),
-        }
-    }
-
-    #[test]
-    fn any_of_a_clients_keys_is_recognised_and_no_other() {
-        let (first, second, foreign) = (ApiKey::new("a_b"), ApiKey::new("a_b"), ApiKey::new("a_b"));
-        let registry = Registry::default();
-        registry.replace(&[client("a_b", &[&first, &second])], []);
-        assert_eq!(registry.authenticate(first.expose()).unwrap().name, "a_b");
-        assert!(registry.authenticate(second.expose()).is_some());
-        assert!(registry.authenticate(foreign.expose()).is_none());
-        for nonsense in ["", "lgk_", "lgk_a_b_", "Bearer", "lgk_a_b_é"] {
-            assert!(registry.authenticate(nonsense).is_none(), "{nonsense}");
-        }
-    }
-
-    #[test]
-    fn a_key_of_one_client_does_not_open_another() {
-        let key = ApiKey::new("one");
-        let registry = Registry::default();
-        registry.replace(&[client("one", &[&key]), client("two", &[])], []);
-        let disguised = key.expose().replace("lgk_one_", "lgk_two_");
-        assert!(registry.authenticate(&disguised).is_none());
-    }
-
-    #[test]
-    fn the_configuration_wins_over_the_store() {
-        let (configured, stored) = (ApiKey::new("app"), ApiKey::new("app"));
-        let registry = Registry::default();
-        registry.replace(&[client("app", &[&configured])], [client("app", &[&stored])]);
-        assert!(registry.authenticate(configured.expose()).is_some());
-        assert!(registry.authenticate(stored.expose()).is_none());
-    }
+    /// Notes uses; a later one that is known already stays.
+    async fn note_uses(&self, uses: &Uses) -> Result<(), StoreError>;
 }

@@ -1,12 +1,18 @@
-//! A client as it is written down: in the configuration, in the client file, in Redis.
+//! A client as it is written down: in the configuration, in the client file, in Redis, in the API.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
-use super::{Client, KeyHash, Role};
-use crate::token::{ClientName, CollectionName, MintPolicy, PathPattern, PatternError};
+use super::api_key::ClientKey;
+use super::limiter::{Limit, RateRules};
+use super::rates::{MAX_RATE, Quota};
+use super::{Client, Role};
+use crate::clock::Rfc3339;
+use crate::token::{
+    ClientName, CollectionName, Feature, FeatureRules, Features, MintPolicy, PathPattern, PatternError,
+};
 
 /// A client in plain values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,14 +21,23 @@ pub struct ClientRecord {
     pub roles: Vec<Role>,
     #[serde(default)]
     pub policy: PolicyRecord,
-    pub key_hashes: Vec<String>,
+    pub keys: Vec<KeyRecord>,
 }
 
-/// A policy in plain values.
+/// A key in plain values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecord {
+    pub hash: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Rfc3339>,
+}
+
+/// A policy in plain values; `null` is the same as leaving a field out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRecord {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collections: Option<Vec<String>>,
@@ -32,6 +47,29 @@ pub struct PolicyRecord {
     /// Seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_ttl: Option<u64>,
+    /// What every link must have.
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub require: Vec<Feature>,
+    /// What a link may have; `None` permits everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit: Option<Vec<Feature>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_burst: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links_per_second: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links_burst: Option<u64>,
+    /// For each subject by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_links_per_second: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_links_burst: Option<u64>,
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Why a record is no client.
@@ -53,6 +91,29 @@ pub enum RecordError {
     KeyHash,
     #[error("`max_ttl` and `default_ttl` must be at least one second, and `default_ttl` at most `max_ttl`")]
     Ttl,
+    #[error("`{}` is required and not permitted: no link could be made; put it into `permit`, too", .0.as_str())]
+    Contradiction(Feature),
+    #[error("`{0}` must be a whole number from 1 to {MAX_RATE}")]
+    Rate(&'static str),
+    #[error("`{0}` goes with `{1}`")]
+    BurstAlone(&'static str, &'static str),
+}
+
+impl RecordError {
+    /// The field of a request that is at fault, where one is.
+    pub fn field(&self) -> Option<String> {
+        let name = match self {
+            Self::Name => "name",
+            Self::NoRole => "roles",
+            Self::NothingAllowed | Self::Pattern(..) => "policy.allow",
+            Self::Collection(_) => "policy.collections",
+            Self::Ttl => "policy.max_ttl",
+            Self::Contradiction(_) => "policy.require",
+            Self::Rate(rule) | Self::BurstAlone(rule, _) => return Some(format!("policy.{rule}")),
+            Self::NoKey | Self::KeyHash => return None,
+        };
+        Some(name.to_owned())
+    }
 }
 
 impl ClientRecord {
@@ -68,19 +129,52 @@ impl ClientRecord {
         if policy.allow.is_empty() && mints {
             return Err(RecordError::NothingAllowed);
         }
-        let key_hashes: Vec<KeyHash> = self
-            .key_hashes
-            .iter()
-            .map(|hash| hash.parse().map_err(|()| RecordError::KeyHash))
-            .collect::<Result<_, _>>()?;
-        if key_hashes.is_empty() {
-            return Err(RecordError::NoKey);
+        let key = |key: &KeyRecord| {
+            let hash = key.hash.parse().map_err(|()| RecordError::KeyHash)?;
+            Ok(ClientKey::new(hash, key.created_at.map(|time| time.0)))
+        };
+        let keys = self.keys.iter().map(key).collect::<Result<_, _>>()?;
+        Ok(Client { name: name.to_owned(), roles: self.roles.clone(), policy, rates: self.policy.rates()?, keys })
+    }
+}
+
+/// What a client that is in force would be written down as.
+impl From<&Client> for ClientRecord {
+    fn from(client: &Client) -> Self {
+        let key = |key: &ClientKey| KeyRecord { hash: key.hash.to_string(), created_at: key.created_at.map(Rfc3339) };
+        Self {
+            roles: client.roles.clone(),
+            policy: PolicyRecord::new(&client.policy, &client.rates),
+            keys: client.keys.iter().map(key).collect(),
         }
-        Ok(Client { name: name.to_owned(), roles: self.roles.clone(), policy, key_hashes })
     }
 }
 
 impl PolicyRecord {
+    fn new(policy: &MintPolicy, rates: &RateRules) -> Self {
+        let FeatureRules { required, permitted } = policy.features;
+        let rate = |quota: Option<Quota>| quota.map(|quota| u64::from(quota.per_second()));
+        let burst = |quota: Option<Quota>| {
+            quota.filter(|quota| quota.burst() != quota.per_second()).map(|quota| u64::from(quota.burst()))
+        };
+        Self {
+            allow: policy.allow.iter().map(ToString::to_string).collect(),
+            collections: policy.collections.clone(),
+            max_ttl: policy.max_ttl.map(|span| span.as_secs()),
+            default_ttl: policy.default_ttl.map(|span| span.as_secs()),
+            require: required.iter().collect(),
+            permit: (permitted != Features::ALL).then(|| permitted.iter().collect()),
+            requests_per_second: rate(rates.requests),
+            requests_burst: burst(rates.requests),
+            links_per_second: rate(rates.links),
+            links_burst: burst(rates.links),
+            subject_links_per_second: rate(rates.subject_links),
+            subject_links_burst: burst(rates.subject_links),
+        }
+    }
+
+    /// What may be minted.
+    ///
     /// # Errors
     /// The first thing that is wrong with the record.
     pub fn build(&self) -> Result<MintPolicy, RecordError> {
@@ -94,11 +188,112 @@ impl PolicyRecord {
         if is_inverted || self.default_ttl == Some(0) || self.max_ttl == Some(0) {
             return Err(RecordError::Ttl);
         }
+        let features = FeatureRules {
+            required: self.require.iter().copied().collect(),
+            permitted: self.permit.as_ref().map_or(Features::ALL, |permit| permit.iter().copied().collect()),
+        };
+        if let Some(feature) = features.required.first_not_in(features.permitted) {
+            return Err(RecordError::Contradiction(feature));
+        }
         Ok(MintPolicy {
             collections: self.collections.clone(),
             allow,
             max_ttl: self.max_ttl.map(Duration::from_secs),
             default_ttl: self.default_ttl.map(Duration::from_secs),
+            features,
         })
+    }
+
+    /// How fast.
+    ///
+    /// # Errors
+    /// The first rate that is none.
+    pub fn rates(&self) -> Result<RateRules, RecordError> {
+        let quota = |limit: Limit, per_second: Option<u64>, burst: Option<u64>| match (per_second, burst) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(RecordError::BurstAlone(limit.burst_rule(), limit.rule())),
+            (Some(rate), burst) => {
+                let wrong = if Quota::new(rate, None).is_none() { limit.rule() } else { limit.burst_rule() };
+                Quota::new(rate, burst).map(Some).ok_or(RecordError::Rate(wrong))
+            }
+        };
+        Ok(RateRules {
+            requests: quota(Limit::Requests, self.requests_per_second, self.requests_burst)?,
+            links: quota(Limit::Links, self.links_per_second, self.links_burst)?,
+            subject_links: quota(Limit::SubjectLinks, self.subject_links_per_second, self.subject_links_burst)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(policy: PolicyRecord) -> ClientRecord {
+        let key = KeyRecord { hash: format!("sha256:{}", "0a".repeat(32)), created_at: None };
+        ClientRecord {
+            roles: vec![Role::Mint],
+            policy: PolicyRecord { allow: vec!["**".into()], ..policy },
+            keys: vec![key],
+        }
+    }
+
+    #[test]
+    fn what_is_in_force_is_written_as_it_was() {
+        let policy = PolicyRecord {
+            collections: Some(vec!["image".into()]),
+            max_ttl: Some(3600),
+            default_ttl: Some(60),
+            require: vec![Feature::Subject],
+            permit: Some(vec![Feature::Subject, Feature::Stable]),
+            requests_per_second: Some(10),
+            requests_burst: Some(50),
+            links_per_second: Some(100),
+            subject_links_per_second: Some(1),
+            subject_links_burst: Some(20),
+            ..PolicyRecord::default()
+        };
+        let written = record(policy);
+        assert_eq!(ClientRecord::from(&written.build("a").unwrap()), written);
+        let bare = record(PolicyRecord::default());
+        assert_eq!(ClientRecord::from(&bare.build("a").unwrap()), bare);
+        let text = serde_json::to_string(&written).unwrap();
+        assert_eq!(serde_json::from_str::<ClientRecord>(&text).unwrap(), written);
+    }
+
+    #[test]
+    fn a_record_that_makes_no_sense_says_why() {
+        let wrong = |policy: PolicyRecord| record(policy).build("a").unwrap_err();
+        let none = PolicyRecord::default;
+        assert_eq!(
+            wrong(PolicyRecord { require: vec![Feature::Stable], permit: Some(vec![]), ..none() }),
+            RecordError::Contradiction(Feature::Stable)
+        );
+        for number in [0, 1_000_001, u64::MAX] {
+            let rate = PolicyRecord { links_per_second: Some(number), ..none() };
+            assert_eq!(wrong(rate), RecordError::Rate("links_per_second"));
+            let burst = PolicyRecord { requests_per_second: Some(1), requests_burst: Some(number), ..none() };
+            assert_eq!(wrong(burst), RecordError::Rate("requests_burst"));
+        }
+        assert_eq!(
+            wrong(PolicyRecord { subject_links_burst: Some(1), ..none() }),
+            RecordError::BurstAlone("subject_links_burst", "subject_links_per_second")
+        );
+    }
+
+    #[test]
+    fn a_record_is_read_strictly() {
+        for text in [
+            r#"{"roles":["mint"]}"#,
+            r#"{"roles":["king"],"keys":[]}"#,
+            r#"{"roles":["mint"],"keys":[],"extra":1}"#,
+            r#"{"roles":["mint"],"keys":[{"hash":"x","name":"y"}]}"#,
+            r#"{"roles":["mint"],"keys":[],"policy":{"alow":["**"]}}"#,
+            r#"{"roles":["mint"],"keys":[],"policy":{"require":["wings"]}}"#,
+        ] {
+            assert!(serde_json::from_str::<ClientRecord>(text).is_err(), "{text}");
+        }
+        let nulls = r#"{"roles":["mint"],"keys":[],"policy":{"allow":null,"require":null,"max_ttl":null}}"#;
+        assert_eq!(serde_json::from_str::<ClientRecord>(nulls).unwrap().policy, PolicyRecord::default());
     }
 }

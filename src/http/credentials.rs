@@ -7,6 +7,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::problem::{Problem, ProblemKind};
+use super::rates::Visit;
 use super::state::AppState;
 use crate::clients::{Client, Role};
 
@@ -51,6 +52,13 @@ impl FromRequestParts<Arc<AppState>> for Caller {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, key)| key.trim())
             .ok_or_else(|| refuse("The Authorization header must be `Bearer` and an API key."))?;
-        state.clients.authenticate(key).map(Self).ok_or_else(|| refuse("The API key is not known here."))
+        let moment = state.clock.now();
+        let client = state.clients.authenticate(key, moment.wall);
+        let client = client.ok_or_else(|| refuse("The API key is not known here."))?;
+        if let Some(visit) = parts.extensions.get::<Visit>() {
+            visit.of_client(&client);
+        }
+        state.limiter.admit_request(&client, moment.uptime)?;
+        Ok(Self(client))
     }
 }

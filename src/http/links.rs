@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::IntoResponse;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::credentials::Caller;
 use super::json::{Json, parse};
 use super::problem::{Problem, ProblemKind};
+use super::rates::{Visit, admit_links};
 use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
@@ -24,10 +25,13 @@ use crate::token::MintRefusal;
 pub async fn mint(
     State(state): State<Arc<AppState>>,
     caller: Caller,
+    Extension(visit): Extension<Visit>,
     Json(request): Json<MintRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
+    visit.for_subject(request.subject.as_deref());
+    admit_links(&state, client, std::iter::once(request.subject.as_deref()))?;
     let now = state.clock.now().wall;
     let minted = state.consult(|revocations| mint_one(&state, client, &request, revocations, now)).await?;
     let link = minted?;
@@ -68,12 +72,15 @@ pub async fn batch(
             .with("field", "links"));
     }
     let now = state.clock.now().wall;
-    let mint = |item: &RawValue, revocations: &dyn RevocationView| {
-        let request: MintRequest = parse(item.get().as_bytes())?;
-        mint_one(&state, client, &request, revocations, now)
+    let requests: Vec<Result<MintRequest, Problem>> =
+        batch.links.iter().map(|item| parse(item.get().as_bytes())).collect();
+    admit_links(&state, client, requests.iter().map(|request| request.as_ref().ok()?.subject.as_deref()))?;
+    let mint = |request: &Result<MintRequest, Problem>, revocations: &dyn RevocationView| {
+        let request = request.as_ref().map_err(Problem::clone)?;
+        mint_one(&state, client, request, revocations, now)
     };
     let mint_all = |revocations: &dyn RevocationView| {
-        let results = batch.links.iter().map(|item| match mint(item, revocations) {
+        let results = requests.iter().map(|request| match mint(request, revocations) {
             Ok(link) => BatchResult::Link(Box::new(link)),
             Err(problem) => BatchResult::Problem(problem.to_json()),
         });

@@ -8,10 +8,13 @@
 //! | api | `POST /v1/links/inspect` | [`links`] |
 //! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`] |
 //! | api | `GET /v1/verifiers` | [`verifiers`] |
+//! | api | `GET`, `POST /v1/clients`, `GET`, `PATCH`, `DELETE /v1/clients/{name}` | [`clients`] |
+//! | api | `POST /v1/clients/{name}/keys`, `DELETE /v1/clients/{name}/keys/{id}` | [`clients`] |
 //! | ops | `GET /livez`, `/readyz`, `/metrics` | [`ops`] |
 //!
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`].
 
+mod clients;
 mod credentials;
 mod download;
 mod edge_auth;
@@ -22,6 +25,7 @@ mod metrics;
 mod ops;
 mod page;
 mod problem;
+mod rates;
 mod revocations;
 pub mod server;
 mod state;
@@ -35,7 +39,7 @@ use axum::body::Body;
 use axum::extract::{Extension, MatchedPath, State};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -45,9 +49,13 @@ pub use self::credentials::Caller;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};
 pub use self::problem::{Problem, ProblemKind, TYPE_PREFIX};
+use self::rates::Visit;
 use self::server::Answer;
 pub use self::state::AppState;
 use crate::edge::has_redirect;
+
+/// What the operator is called, who needs no key; a client of this name has keys.
+pub const OPERATOR: &str = "operator";
 
 /// Who a listener is for; one listener may be for several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,6 +146,10 @@ fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
         .route("/v1/revocations", post(revocations::create).get(revocations::list))
         .route("/v1/revocations/{id}", get(revocations::find).delete(revocations::reinstate))
         .route("/v1/verifiers", get(verifiers::list))
+        .route("/v1/clients", get(clients::list).post(clients::create))
+        .route("/v1/clients/{name}", get(clients::find).patch(clients::patch).delete(clients::remove))
+        .route("/v1/clients/{name}/keys", post(clients::add_key))
+        .route("/v1/clients/{name}/keys/{id}", delete(clients::drop_key))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(state), account))
         .layer(Extension(credentials::Assumed(caller)))
 }
@@ -149,16 +161,19 @@ fn ops_router() -> Router<Arc<AppState>> {
         .route("/metrics", get(ops::metrics))
 }
 
-/// Counts an API request, and sees to it that links and lists of revocations are nobody's to keep.
+/// Counts an API request, tells the client about its limits, and sees to it that links and lists are nobody's to keep.
 async fn account(
     State(state): State<Arc<AppState>>,
     path: MatchedPath,
-    request: Request<Body>,
+    mut request: Request<Body>,
     next: Next,
 ) -> Response<Body> {
+    let visit = Visit::default();
+    request.extensions_mut().insert(visit.clone());
     let operation = format!("{} {}", request.method(), path.as_str());
     let mut response = next.run(request).await;
     state.metrics.count_api(operation, response.status().as_u16());
+    visit.tell(&state, response.headers_mut());
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

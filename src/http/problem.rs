@@ -32,11 +32,16 @@ pub enum ProblemKind {
     Unauthorized,
     Forbidden,
     OutsidePolicy,
+    RateLimited,
     InvalidRequest,
     NotSupportedYet,
     UnsupportedMediaType,
     PayloadTooLarge,
     AlreadyRevoked,
+    ClientExists,
+    ClientReadOnly,
+    LastAdmin,
+    PreconditionFailed,
     NotYetSafe,
     StoreUnavailable,
     StoreFull,
@@ -46,7 +51,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidLink,
         Self::Expired,
         Self::Revoked,
@@ -59,11 +64,16 @@ impl ProblemKind {
         Self::Unauthorized,
         Self::Forbidden,
         Self::OutsidePolicy,
+        Self::RateLimited,
         Self::InvalidRequest,
         Self::NotSupportedYet,
         Self::UnsupportedMediaType,
         Self::PayloadTooLarge,
         Self::AlreadyRevoked,
+        Self::ClientExists,
+        Self::ClientReadOnly,
+        Self::LastAdmin,
+        Self::PreconditionFailed,
         Self::NotYetSafe,
         Self::StoreUnavailable,
         Self::StoreFull,
@@ -90,6 +100,7 @@ impl ProblemKind {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key is needed"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The client's roles do not allow this"),
             Self::OutsidePolicy => (StatusCode::FORBIDDEN, "outside-policy", "The client's policy does not allow this"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too much in too short a time"),
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid"),
             Self::NotSupportedYet => (StatusCode::BAD_REQUEST, "not-supported-yet", "This is not supported yet"),
             Self::UnsupportedMediaType => {
@@ -97,6 +108,14 @@ impl ProblemKind {
             }
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is too large"),
             Self::AlreadyRevoked => (StatusCode::CONFLICT, "already-revoked", "A standing revocation covers this link"),
+            Self::ClientExists => (StatusCode::CONFLICT, "client-exists", "There is a client of that name already"),
+            Self::ClientReadOnly => {
+                (StatusCode::CONFLICT, "client-read-only", "This client is kept in the configuration")
+            }
+            Self::LastAdmin => (StatusCode::CONFLICT, "last-admin", "Nobody would be left to change clients"),
+            Self::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, "precondition-failed", "It has changed since it was read")
+            }
             Self::NotYetSafe => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not-yet-safe", "The revocation is recorded, but not yet safe")
             }
@@ -133,6 +152,8 @@ struct More {
     detail: Option<String>,
     extensions: Map<String, Value>,
     allow: Option<HeaderValue>,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -159,6 +180,13 @@ impl Problem {
     #[must_use]
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.more.allow = Some(HeaderValue::from_static(methods));
+        self
+    }
+
+    /// Says after how many seconds it is worth asking again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.more.retry_after = Some(seconds);
         self
     }
 
@@ -209,6 +237,9 @@ impl Problem {
             }
             _ => {}
         }
+        if let Some(seconds) = self.more.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
         if let Some(allow) = self.more.allow {
             headers.insert(ALLOW, allow);
         }
@@ -255,8 +286,13 @@ impl From<MintRefusal> for Problem {
             MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_) => Some("expires_in"),
             MintRefusal::NotBeforeAfterEnd => Some("not_before"),
             MintRefusal::CollectionNotAllowed => Some("collection"),
+            MintRefusal::FeatureRequired(feature) | MintRefusal::FeatureNotPermitted(feature) => Some(feature.as_str()),
         };
         let problem = Self::new(kind).detail(refusal.to_string());
+        let problem = match refusal.rule() {
+            Some(rule) => problem.with("rule", rule),
+            None => problem,
+        };
         match field {
             Some(field) => problem.with("field", field),
             None => problem,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::listen::ListenConfig;
 use super::metrics::Metrics;
 use super::server::Limits;
-use crate::clients::Registry;
+use crate::clients::{ClientStore, Limiter, Registry};
 use crate::clock::Clock;
 use crate::edge::DirectFiles;
 use crate::mint::Signing;
@@ -26,6 +26,8 @@ pub struct AppState {
     pub staleness: StalenessPolicy,
     pub store: Arc<dyn RevocationStore>,
     pub clients: Registry,
+    pub client_store: Arc<dyn ClientStore>,
+    pub limiter: Limiter,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub listen: ListenConfig,

@@ -1,46 +1,75 @@
 //! `linkgate clients`: who may call the API.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod options;
+mod way;
 
-use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::links::span;
-use super::{Common, Outcome};
+use self::options::{PolicyOptions, PolicyPart};
+use self::way::Way;
+use super::revocations::text;
+use super::{Common, Outcome, Server};
 use crate::app;
-use crate::clients::{ApiKey, ClientRecord, ClientStore, FileClients, PolicyRecord, Role};
-use crate::clock::SystemClock;
-use crate::config::{Config, StoreConfig};
-use crate::revocation::Index;
+use crate::clients::Role;
 
 /// A running Linkgate takes up changes within a second, on every machine that shares the store.
+///
+/// They are made in the store itself, or through --server with the key of a client that has the role `admin`. Clients of
+/// the configuration are shown, and changed where they stand.
 #[derive(Subcommand)]
 pub enum Clients {
     /// Add a client and print its API key, this once.
+    ///
+    /// An app's backend that makes stable links for its users, at most 50 a second and 5 for each user:
+    ///
+    ///   linkgate clients add backend --role mint --allow 'users/**' --require subject --require stable
+    ///     --links-per-second 50 --subject-links-per-second 5
+    #[command(verbatim_doc_comment)]
     Add {
         /// Its name: letters, digits, `.`, `_` and `-`.
         name: String,
         /// What it may do; may be given several times.
         #[arg(long = "role", value_enum, required = true)]
         roles: Vec<Role>,
-        /// Paths it may mint links for: `*` is one segment, `**` any number; may be given several times.
-        #[arg(long, value_name = "PATTERN")]
-        allow: Vec<String>,
-        /// Collections it may mint links for; all of them when none is given.
-        #[arg(long = "collection", value_name = "NAME")]
-        collections: Vec<String>,
-        /// Longest life of its links.
-        #[arg(long, value_name = "SPAN", value_parser = span)]
-        max_ttl: Option<Duration>,
-        /// Life of its links when it asks for none.
-        #[arg(long, value_name = "SPAN", value_parser = span)]
-        default_ttl: Option<Duration>,
+        #[command(flatten)]
+        policy: PolicyOptions,
+        #[command(flatten)]
+        server: Server,
     },
-    /// List clients; their keys are never shown.
-    List,
+    /// List clients and when they last came; their keys are never shown.
+    List {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show one client: roles, policy, and each key with its id, age and last use.
+    Show {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Change what a client may do; only what is given changes. Without any option, show it.
+    ///
+    /// A list that is given replaces the old one: to add a path to two others, give all three. Links that are out stay
+    /// as they are.
+    Policy {
+        /// Its name.
+        name: String,
+        /// Its roles from now on; may be given several times.
+        #[arg(long = "role", value_enum)]
+        roles: Vec<Role>,
+        #[command(flatten)]
+        policy: PolicyOptions,
+        /// Give back the default; may be given several times.
+        #[arg(long = "clear", value_enum, value_name = "PART")]
+        cleared: Vec<PolicyPart>,
+        /// The same as JSON, as the API takes it: '{"max_ttl": 3600, "permit": []}'. `null` gives back the default.
+        #[arg(long, value_name = "JSON", value_parser = json_object)]
+        set: Option<Map<String, Value>>,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Give a client one more API key and print it; the old ones go on working unless --drop-old is given.
     Rotate {
         /// Its name.
@@ -48,11 +77,18 @@ pub enum Clients {
         /// Refuse every older key at once.
         #[arg(long)]
         drop_old: bool,
+        #[command(flatten)]
+        server: Server,
     },
-    /// Remove a client; its keys are refused at once. Its links live on: see `revoke --client`.
+    /// Remove a client, or one of its keys; what is removed is refused at once. Its links live on: see `revoke --client`.
     Remove {
         /// Its name.
         name: String,
+        /// Only the key of this id, as `clients show` tells it.
+        #[arg(long, value_name = "ID")]
+        key: Option<String>,
+        #[command(flatten)]
+        server: Server,
     },
 }
 
@@ -66,89 +102,83 @@ impl ValueEnum for Role {
     }
 }
 
-#[derive(Serialize)]
-struct Row {
-    client: String,
-    roles: Vec<Role>,
-    allow: Vec<String>,
-    keys: usize,
-    kept: &'static str,
+fn json_object(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 impl Clients {
     pub fn run(self, common: &Common) -> Outcome {
         let config = common.load_quietly()?;
         app::create_data_dir(&config.data_dir)?;
-        app::runtime()?.block_on(self.execute(common, &config))?;
+        app::runtime()?.block_on(async {
+            let way = Way::find(self.server(), &config).await?;
+            self.execute(common, &way).await
+        })?;
         Ok(())
     }
 
-    async fn execute(self, common: &Common, config: &Config) -> anyhow::Result<()> {
-        let store = open(config)?;
-        let show = |name: &str, key: &ApiKey| {
-            common.output().print(&json!({ "client": name, "key": key.expose() }), |_| key.expose().to_owned())
-        };
+    const fn server(&self) -> &Server {
         match self {
-            Self::Add { name, roles, allow, collections, max_ttl, default_ttl } => {
-                if config.clients.iter().any(|client| client.name == name) || store.load().await?.contains_key(&name) {
-                    bail!("there is a client {name} already; `clients rotate {name}` gives it another key");
-                }
-                if let Some(unknown) = collections.iter().find(|name| !config.collections.contains_key(*name)) {
-                    bail!("there is no collection {unknown}");
-                }
-                let record = ClientRecord {
-                    roles,
-                    policy: PolicyRecord {
-                        allow,
-                        collections: (!collections.is_empty()).then_some(collections),
-                        max_ttl: max_ttl.map(|span| span.as_secs()),
-                        default_ttl: default_ttl.map(|span| span.as_secs()),
-                    },
-                    key_hashes: Vec::new(),
-                };
-                let key = new_client(&*store, &name, record).await?;
-                show(&name, &key)
+            Self::Add { server, .. }
+            | Self::List { server }
+            | Self::Show { server, .. }
+            | Self::Policy { server, .. }
+            | Self::Rotate { server, .. }
+            | Self::Remove { server, .. } => server,
+        }
+    }
+
+    async fn execute(self, common: &Common, way: &Way<'_>) -> anyhow::Result<()> {
+        let output = common.output();
+        let show_key = |name: &str, key: &str| output.print(&json!({ "client": name, "key": key }), |_| key.to_owned());
+        match self {
+            Self::Add { name, roles, policy, .. } => {
+                let key = way.add(&name, &roles, policy.into_patch()).await?;
+                show_key(&name, &key)
             }
-            Self::Rotate { name, drop_old } => {
-                let mut record = store.load().await?.remove(&name).with_context(|| {
-                    format!("there is no client {name} in the store (clients of the configuration are changed there)")
-                })?;
-                if drop_old {
-                    record.key_hashes.clear();
-                }
-                let key = new_client(&*store, &name, record).await?;
-                show(&name, &key)
+            Self::Rotate { name, drop_old, .. } => {
+                let key = way.add_key(&name, drop_old).await?;
+                show_key(&name, &key)
             }
-            Self::Remove { name } => {
-                if !store.remove(&name).await? {
-                    bail!("there is no client {name} in the store (clients of the configuration are removed there)");
-                }
-                common.output().print(&json!({ "removed": name }), |_| format!("removed {name}"))
+            Self::Remove { name, key: Some(id), .. } => {
+                way.drop_key(&name, &id).await?;
+                output.print(&json!({ "removed": id, "client": name }), |_| format!("removed key {id} of {name}"))
             }
-            Self::List => {
-                let configured = config.clients.iter().map(|client| Row {
-                    client: client.name.clone(),
-                    roles: client.roles.clone(),
-                    allow: client.policy.allow.iter().map(ToString::to_string).collect(),
-                    keys: client.key_hashes.len(),
-                    kept: "configuration",
-                });
-                let stored = store.load().await?.into_iter().map(|(client, record)| Row {
-                    client,
-                    roles: record.roles,
-                    allow: record.policy.allow,
-                    keys: record.key_hashes.len(),
-                    kept: "store",
-                });
-                let rows: Vec<Row> = configured.chain(stored).collect();
-                common.output().table("clients", &rows, &["CLIENT", "ROLES", "ALLOW", "KEYS", "KEPT IN"], |row| {
-                    let roles: Vec<_> = row.roles.iter().map(|role| role.as_str()).collect();
+            Self::Remove { name, key: None, .. } => {
+                way.remove(&name).await?;
+                output.print(&json!({ "removed": name }), |_| format!("removed {name}"))
+            }
+            Self::Show { name, .. } => output.print(&way.find_client(&name).await?, described),
+            Self::Policy { name, roles, policy, cleared, set, .. } => {
+                let mut changes = policy.into_patch();
+                changes.extend(cleared.into_iter().map(|part| (part.as_str().to_owned(), Value::Null)));
+                changes.extend(set.unwrap_or_default());
+                let mut patch = Map::new();
+                if !changes.is_empty() {
+                    patch.insert("policy".into(), Value::Object(changes));
+                }
+                if !roles.is_empty() {
+                    patch.insert("roles".into(), json!(roles));
+                }
+                let client =
+                    if patch.is_empty() { way.find_client(&name).await? } else { way.patch(&name, patch).await? };
+                output.print(&client, described)
+            }
+            Self::List { .. } => {
+                let rows = way.list().await?;
+                let heading = ["CLIENT", "ROLES", "ALLOW", "KEYS", "LAST USED", "KEPT IN"];
+                output.table("clients", &rows, &heading, |row| {
+                    let keys = row["keys"].as_array();
+                    // RFC 3339 in UTC is in order of time but for its decimals.
+                    let last = keys.and_then(|keys| keys.iter().filter_map(|key| key["last_used_at"].as_str()).max());
+                    let kept = text(&row["kept"]);
                     vec![
-                        row.client.clone(),
-                        roles.join(","),
-                        row.allow.join(","),
-                        row.keys.to_string(),
-                        row.kept.into(),
+                        text(&row["name"]),
+                        joined(&row["roles"]),
+                        joined(&row["policy"]["allow"]),
+                        keys.map_or(0, Vec::len).to_string(),
+                        last.unwrap_or("-").to_owned(),
+                        if row["shadowed"] == true { format!("{kept}, not in force") } else { kept },
                     ]
                 })
             }
@@ -156,20 +186,28 @@ impl Clients {
     }
 }
 
-fn open(config: &Config) -> anyhow::Result<Box<dyn ClientStore>> {
-    Ok(match &config.store {
-        StoreConfig::Embedded => Box::new(FileClients::new(&config.data_dir)),
-        StoreConfig::Redis { .. } => {
-            Box::new(app::open_redis(config, Arc::new(Index::default()), Arc::new(SystemClock::new()))?)
-        }
-    })
+/// One client for people, a line for each thing there is to say.
+fn described(client: &Value) -> String {
+    let mut lines = vec![
+        ("client", text(&client["name"])),
+        ("roles", joined(&client["roles"])),
+        ("kept in", text(&client["kept"])),
+    ];
+    let policy = client["policy"].as_object().into_iter().flatten();
+    lines.extend(policy.map(|(name, value)| (name.as_str(), joined(value))));
+    for key in client["keys"].as_array().into_iter().flatten() {
+        let [id, made, used] = ["id", "created_at", "last_used_at"].map(|name| text(&key[name]));
+        lines.push(("key", format!("{id}, made {made}, last used {used}")));
+    }
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    lines.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Adds a key to a client's record and keeps it.
-pub async fn new_client(store: &dyn ClientStore, name: &str, mut record: ClientRecord) -> anyhow::Result<ApiKey> {
-    let key = ApiKey::new(name);
-    record.key_hashes.push(key.hash().to_string());
-    record.build(name)?;
-    store.put(name, &record).await?;
-    Ok(key)
+/// A list in one cell.
+fn joined(value: &Value) -> String {
+    match value {
+        Value::Array(items) if items.is_empty() => "nothing".to_owned(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(","),
+        other => text(other),
+    }
 }

@@ -14,6 +14,7 @@ pub const SENTINEL: &str = "!";
 pub struct Keys {
     all: [String; 8],
     clients: String,
+    uses: String,
     fleet: String,
     downloads: String,
 }
@@ -24,6 +25,7 @@ impl Keys {
         let name = |name| format!("{prefix}:{{rv}}:{name}");
         Self {
             clients: name("clients"),
+            uses: name("used"),
             fleet: name("f"),
             downloads: name("d"),
             all: ["t", "c", "m", "s", "r", "i", "o", "x"].map(name),
@@ -61,9 +63,14 @@ impl Keys {
         &self.all[4]
     }
 
-    /// Hash: client name → record.
+    /// Hash: client name → record; `!` sentinel, `#` revision.
     pub fn clients(&self) -> &str {
         &self.clients
+    }
+
+    /// Hash: client and key id → when the key was last used, in ms.
+    pub fn uses(&self) -> &str {
+        &self.uses
     }
 
     /// Hash: verifier → when it was last seen, and its report.

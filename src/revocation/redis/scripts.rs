@@ -17,4 +17,6 @@ script!(BEAT, "scripts/prelude.lua", "scripts/beat.lua");
 script!(RESTORE, "scripts/prelude.lua", "scripts/restore.lua");
 script!(RESTORED, "scripts/prelude.lua", "scripts/restored.lua");
 script!(COUNT, "scripts/prelude.lua", "scripts/count.lua");
+script!(CHANGE_CLIENT, "scripts/change_client.lua");
+script!(NOTE_USES, "scripts/note_uses.lua");
 script!(REPORT, "scripts/report.lua");

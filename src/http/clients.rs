@@ -1,0 +1,302 @@
+//! `/v1/clients`: who may call, and with which keys. A key is shown once, by the answer that made it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, Path, Query, State};
+use axum::response::IntoResponse;
+use http::header::{ETAG, IF_MATCH, LOCATION};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::credentials::Caller;
+use super::json::{self, Json};
+use super::problem::{Problem, ProblemKind};
+use super::state::AppState;
+use crate::clients::{
+    Administration, ChangeError, Client, ClientPatch, ClientView, Condition, PolicyRecord, Refusal, Role,
+};
+use crate::clock::Rfc3339;
+use crate::revocation::{DEFAULT_PAGE, MAX_PAGE};
+
+/// What a list may be narrowed to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListParameters {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// A page of clients.
+#[derive(Serialize)]
+pub struct ClientList {
+    clients: Vec<ClientView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// A new client.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRequest {
+    name: String,
+    roles: Vec<Role>,
+    policy: Option<PolicyRecord>,
+}
+
+/// A client that was just made, with its key.
+#[derive(Serialize)]
+struct Created {
+    #[serde(flatten)]
+    client: ClientView,
+    key: String,
+}
+
+/// What becomes of the older keys.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRequest {
+    drop_old: Option<bool>,
+}
+
+/// A key that was just made.
+#[derive(Serialize)]
+struct NewKey {
+    client: String,
+    id: String,
+    created_at: Rfc3339,
+    key: String,
+}
+
+/// Lists by name: 200.
+pub async fn list(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    parameters: Result<Query<ListParameters>, QueryRejection>,
+) -> Result<axum::Json<ClientList>, Problem> {
+    caller.require(Role::Admin)?;
+    let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest).detail(detail);
+    let Query(parameters) = parameters.map_err(|rejection| invalid(rejection.body_text()))?;
+    let limit = parameters.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(invalid(format!("`limit` must be from 1 to {MAX_PAGE}.")).with("field", "limit"));
+    }
+    let mut clients = with(&state, &caller, async |administration| administration.list().await).await?;
+    if let Some(cursor) = parameters.cursor {
+        clients.retain(|client| client.name > cursor);
+    }
+    // Two of one name stay together, or the second would be passed over.
+    let mut end = limit.min(clients.len());
+    while end < clients.len() && end > 0 && clients[end].name == clients[end - 1].name {
+        end += 1;
+    }
+    let has_more = end < clients.len();
+    clients.truncate(end);
+    let next_cursor = clients.last().filter(|_| has_more).map(|client| client.name.clone());
+    Ok(axum::Json(ClientList { clients, next_cursor }))
+}
+
+/// One client: 200, or 404.
+pub async fn find(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<impl IntoResponse, Problem> {
+    caller.require(Role::Admin)?;
+    let name = segment(name)?;
+    let client = with(&state, &caller, async |administration| administration.find(&name).await).await?;
+    Ok(tagged(client))
+}
+
+/// Adds one: 201 and its first key.
+pub async fn create(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    Json(request): Json<CreateRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    let admin = caller.require(Role::Admin)?;
+    let CreateRequest { name, roles, policy } = request;
+    let policy = policy.unwrap_or_default();
+    let made =
+        with(&state, &caller, async |administration| administration.add(&name, roles.clone(), policy.clone()).await);
+    let made = made.await?;
+    took_up(&state, admin, &name, "added a client").await;
+    let headers = [(LOCATION, header(format!("/v1/clients/{name}"))), (ETAG, etag(&made.client))];
+    let body = Created { client: made.client, key: made.key.expose().to_owned() };
+    Ok((StatusCode::CREATED, headers, axum::Json(body)))
+}
+
+/// Changes roles and policy: 200.
+pub async fn patch(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    name: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    Patch(patch): Patch,
+) -> Result<impl IntoResponse, Problem> {
+    let admin = caller.require(Role::Admin)?;
+    let (name, condition) = (segment(name)?, condition(&headers)?);
+    let client =
+        with(&state, &caller, async |administration| administration.patch(&name, &patch, &condition).await).await?;
+    took_up(&state, admin, &name, "changed a client").await;
+    Ok(tagged(client))
+}
+
+/// Gives a client one more key, or one in the place of all others: 201.
+pub async fn add_key(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    name: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    Json(request): Json<KeyRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    let admin = caller.require(Role::Admin)?;
+    let (name, condition) = (segment(name)?, condition(&headers)?);
+    let drops_old = request.drop_old.unwrap_or_default();
+    let made = with(&state, &caller, async |administration| administration.add_key(&name, drops_old, &condition).await);
+    let made = made.await?;
+    took_up(&state, admin, &name, "gave a client a key").await;
+    let created_at = made.client.keys.iter().find(|key| key.id == made.id).and_then(|key| key.created_at);
+    let body = NewKey {
+        client: name.clone(),
+        created_at: created_at.unwrap_or(Rfc3339(state.clock.now().wall)),
+        key: made.key.expose().to_owned(),
+        id: made.id,
+    };
+    let location = header(format!("/v1/clients/{name}/keys/{}", body.id));
+    Ok((StatusCode::CREATED, [(LOCATION, location), (ETAG, etag(&made.client))], axum::Json(body)))
+}
+
+/// Revokes one key: 204. This instance refuses it from now on, the others within a second or so.
+pub async fn drop_key(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    names: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let admin = caller.require(Role::Admin)?;
+    let Path((name, id)) = names.map_err(|_| nobody())?;
+    let condition = condition(&headers)?;
+    with(&state, &caller, async |administration| administration.drop_key(&name, &id, &condition).await).await?;
+    took_up(&state, admin, &name, "revoked a key of a client").await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes one: 204.
+pub async fn remove(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    name: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let admin = caller.require(Role::Admin)?;
+    let (name, condition) = (segment(name)?, condition(&headers)?);
+    with(&state, &caller, async |administration| administration.remove(&name, &condition).await).await?;
+    took_up(&state, admin, &name, "removed a client").await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A body of a patch: `application/merge-patch+json`, or plain JSON.
+pub struct Patch(ClientPatch);
+
+impl FromRequest<Arc<AppState>> for Patch {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, state: &Arc<AppState>) -> Result<Self, Problem> {
+        let text = json::read(request, state, &[json::MERGE_PATCH, json::JSON]).await?;
+        json::parse_with(&text, ClientPatch::parse).map(Self)
+    }
+}
+
+async fn with<T>(
+    state: &AppState,
+    caller: &Caller,
+    work: impl AsyncFnOnce(&Administration<'_>) -> Result<T, ChangeError>,
+) -> Result<T, Problem> {
+    let configured = state.clients.configured();
+    let administration = Administration {
+        store: &*state.client_store,
+        configured: &configured,
+        is_collection: &|name| state.signing.collections.contains_key(name),
+        is_operator: caller.0.keys.is_empty() && caller.0.name == super::OPERATOR,
+        seen: state.clients.uses(),
+        now: state.clock.now().wall,
+    };
+    Ok(work(&administration).await?)
+}
+
+/// What was answered counts here from now on; other instances look every second.
+async fn took_up(state: &AppState, admin: &Client, client: &str, what: &str) {
+    tracing::info!(client, by = admin.name, "{what}");
+    if let Err(error) = state.clients.refresh(&*state.client_store).await {
+        tracing::warn!(%error, "a change of clients takes effect once the store can be read again");
+    }
+}
+
+fn tagged(client: ClientView) -> impl IntoResponse {
+    ([(ETAG, etag(&client))], axum::Json(client))
+}
+
+fn etag(client: &ClientView) -> HeaderValue {
+    header(format!("\"{}\"", client.tag))
+}
+
+/// Names of clients and ids of keys are plain ASCII.
+fn header(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// RFC 9110, section 13.1.1. A weak tag never matches.
+fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let mut tags = Vec::new();
+    for value in headers.get_all(IF_MATCH) {
+        let text = value.to_str().map_err(|_| {
+            Problem::new(ProblemKind::InvalidRequest).detail("`If-Match` must be `*` or a list of tags in quotes.")
+        })?;
+        if text.trim() == "*" {
+            return Ok(Condition::Any);
+        }
+        let items = text.split(',').map(str::trim);
+        tags.extend(items.filter_map(|item| item.strip_prefix('"')?.strip_suffix('"')).map(str::to_owned));
+    }
+    Ok(if headers.contains_key(IF_MATCH) { Condition::Tagged(tags) } else { Condition::Any })
+}
+
+fn segment(name: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    name.map(|Path(name)| name).map_err(|_| nobody())
+}
+
+fn nobody() -> Problem {
+    Problem::new(ProblemKind::NotFound).detail("There is no client of that name.")
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let refusal = match error {
+            ChangeError::Store(error) => return error.into(),
+            ChangeError::Refused(refusal) => refusal,
+        };
+        let kind = match refusal {
+            Refusal::Exists(_) => ProblemKind::ClientExists,
+            Refusal::Unknown(_) => return nobody(),
+            Refusal::UnknownKey(_) => ProblemKind::NotFound,
+            Refusal::ReadOnly(_) => ProblemKind::ClientReadOnly,
+            Refusal::LastAdmin(_) => ProblemKind::LastAdmin,
+            Refusal::Changed(_) => ProblemKind::PreconditionFailed,
+            Refusal::TooManyKeys(_) | Refusal::NoSuchCollection(_) | Refusal::Patch(_) | Refusal::Record(_) => {
+                ProblemKind::InvalidRequest
+            }
+        };
+        let field = match &refusal {
+            Refusal::NoSuchCollection(_) => Some("policy.collections".to_owned()),
+            Refusal::Record(error) => error.field(),
+            _ => None,
+        };
+        let problem = Self::new(kind).detail(refusal.to_string());
+        match field {
+            Some(field) => problem.with("field", field),
+            None => problem,
+        }
+    }
+}

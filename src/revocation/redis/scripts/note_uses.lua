@@ -1,0 +1,6 @@
+-- KEYS: when keys were last used. ARGV: name, time in ms, and so on. The later time stays.
+for at = 1, #ARGV, 2 do
+  local known = tonumber(redis.call('HGET', KEYS[1], ARGV[at]) or '0') or 0
+  if tonumber(ARGV[at + 1]) > known then redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
+end
+return 1
