@@ -34,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("revocation/store.rs", &["clock", "token", "revocation"]),
     ("revocation/embedded/", &["clock", "revocation"]),
     ("revocation/redis/", &["clients", "clock", "entropy", "files", "revocation", "token"]),
-    ("clients/", &["entropy", "files", "revocation", "token"]),
+    ("clients/", &["clock", "entropy", "files", "revocation", "token"]),
     ("edge/", &["clock", "collection", "revocation", "token"]),
     ("mint.rs", &["clock", "collection", "entropy", "revocation", "token"]),
     ("inspect.rs", &["clock", "collection", "mint", "revocation", "token"]),
@@ -55,9 +55,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("config/", &["clients", "collection", "http", "key_file", "mint", "revocation", "span", "telemetry", "token"]),
+    ("keeper.rs", &["app", "clients", "clock", "config", "http", "revocation", "token"]),
     (
         "app.rs",
-        &["clients", "clock", "collection", "config", "edge", "http", "key_file", "mint", "revocation", "token"],
+        &[
+            "clients",
+            "clock",
+            "collection",
+            "config",
+            "edge",
+            "http",
+            "keeper",
+            "key_file",
+            "mint",
+            "revocation",
+            "token",
+        ],
     ),
     (
         "cli/",
@@ -101,7 +114,14 @@ const IMPURE: &[&str] = &[
     "std::time::Instant",
     "getrandom",
 ];
-const PURE: &[&str] = &["token/", "revocation/judge.rs", "revocation/target.rs"];
+const PURE: &[&str] = &[
+    "token/",
+    "clients/changes.rs",
+    "clients/rates.rs",
+    "clients/limiter.rs",
+    "revocation/judge.rs",
+    "revocation/target.rs",
+];
 
 fn sources() -> Vec<(String, String)> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -139,6 +139,10 @@ impl Buckets {
         let now = nanos(now);
         let mut slots = self.place(id).lock();
         let known = slots.iter().position(|slot| slot.id == id.0);
+        if let Some(at) = known {
+            // What a larger quota let it owe is let off.
+            slots[at].full_at = now + quota.debt(slots[at].full_at, now);
+        }
         let full_at = known.map_or(0, |at| slots[at].full_at);
         let full_at = quota.take(full_at, now, wanted)?;
         // Without one of its own, the one that is nearest to full: an unused one, as long as there is any.

@@ -606,10 +606,11 @@ fn changes_of_clients_count_on_a_running_server() {
         eventually("only the last works", || mint(&third) == 201 && mint(&first) == 401 && mint(&second) == 401);
 
         let listed = json_of(&linkgate, &["clients", "list"]);
-        let row = listed["clients"].as_array().unwrap().iter().find(|row| row["client"] == "backend").unwrap();
-        let expected =
-            json!({ "client": "backend", "roles": ["mint"], "allow": ["users/42/**"], "keys": 1, "kept": "store" });
-        assert_eq!(row, &expected);
+        let row = listed["clients"].as_array().unwrap().iter().find(|row| row["name"] == "backend").unwrap();
+        assert_eq!(names(row), ["name", "roles", "policy", "kept", "keys"]);
+        assert_eq!(row["policy"], json!({ "allow": ["users/42/**"], "max_ttl": 3600 }));
+        assert_eq!((&row["roles"], &row["kept"]), (&json!(["mint"]), &json!("store")));
+        assert_eq!(row["keys"].as_array().unwrap().len(), 1);
         assert!(!listed.to_string().contains("lgk_") && !listed.to_string().contains("sha256"), "{listed}");
         assert!(fails(&linkgate, &add).contains("already"));
         linkgate.succeed(&["clients", "remove", "backend"]);
@@ -681,8 +682,8 @@ fn check_looks_at_keys_media_and_store() {
 
 /// Every command there is.
 const COMMANDS: &str = "serve, mint, inspect, revoke, reinstate, revocations, verifiers, keys, keys new, keys list, \
-    keys activate, keys retire, clients, clients add, clients list, clients rotate, clients remove, store, store init, \
-    check, healthcheck, completions";
+    keys activate, keys retire, clients, clients add, clients list, clients show, clients policy, clients rotate, clients remove, \
+    store, store init, check, healthcheck, completions";
 
 #[test]
 fn every_command_explains_itself_and_every_option() {

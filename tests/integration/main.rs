@@ -15,6 +15,7 @@ mod support;
 
 mod api;
 mod cli;
+mod client_commands;
 mod configuration;
 mod counted;
 mod deploy;

@@ -21,11 +21,9 @@ use crate::clients::Role;
 pub enum Clients {
     /// Add a client and print its API key, this once.
     ///
-    /// An app's backend that makes stable links for its users, at most 50 a second and 5 for each user:
-    ///
-    ///   linkgate clients add backend --role mint --allow 'users/**' --require subject --require stable
-    ///     --links-per-second 50 --subject-links-per-second 5
-    #[command(verbatim_doc_comment)]
+    /// A backend that makes links for its users, each link for one user by name, at most 50 a second and 5 for each of
+    /// them: `linkgate clients add backend --role mint --allow 'users/**' --require subject --links-per-second 50
+    /// --subject-links-per-second 5`.
     Add {
         /// Its name: letters, digits, `.`, `_` and `-`.
         name: String,

@@ -84,10 +84,12 @@ fn members(object: &Value) -> Vec<&str> {
 
 mod access;
 mod batches;
+mod clients;
 mod figures;
 mod inspecting;
 mod listeners;
 mod minting;
+mod rates;
 mod reference;
 mod refusing;
 mod revoking;

@@ -91,7 +91,7 @@ pub fn try_request(
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
-    if !body.is_empty() || method == "POST" {
+    if !body.is_empty() || matches!(method, "POST" | "PATCH") {
         head += &format!("Content-Length: {}\r\n", body.len());
     }
     head += "\r\n";
