@@ -1,6 +1,6 @@
 //! `linkgate clients`: on the store itself, and through a server.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -174,8 +174,9 @@ fn changes_by_many_commands_at_once_are_all_kept() {
     let redis = Redis::start();
     for linkgate in [Builder::new().prepare(), Builder::new().redis(&redis.url()).prepare()] {
         linkgate.succeed(&["clients", "add", "x", "--role", "inspect"]);
-        let mut children: Vec<_> =
-            (0..8).map(|_| linkgate.command(&["clients", "rotate", "x"]).spawn().unwrap()).collect();
+        let mut children: Vec<_> = (0..8)
+            .map(|_| linkgate.command(&["clients", "rotate", "x"]).stdout(Stdio::null()).spawn().unwrap())
+            .collect();
         assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
         let shown: Value = serde_json::from_str(&linkgate.succeed(&["clients", "show", "x", "--json"])).unwrap();
         assert_eq!(shown["keys"].as_array().unwrap().len(), 9);

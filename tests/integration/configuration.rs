@@ -147,6 +147,23 @@ fn an_error_names_the_setting_and_what_it_should_be() {
         ("[[clients]]\nname = \"a\"\nroles = [\"inspect\"]", "client `a`: a client needs at least one key hash"),
         ("[[clients]]\nname = \"a\"\nroles = [\"inspect\"]\nkey_hashes = [\"lgk_a_x\"]", "a key hash is \"sha256:\""),
         ("[[clients]]\nname = \"a\"\ncollections = [\"film\"]", "there is no collection `film`"),
+        (
+            "[[clients]]\nname = \"a\"\nrequire = [\"wings\"]",
+            "`clients.require` may hold not_before, subject, filename",
+        ),
+        ("[[clients]]\nname = \"a\"\npermit = \"stable\"", "`clients.permit` must be a list of texts"),
+        (
+            "[[clients]]\nname = \"a\"\nroles = [\"inspect\"]\nrequire = [\"stable\"]\npermit = []",
+            "`stable` is required and not permitted",
+        ),
+        (
+            "[[clients]]\nname = \"a\"\nlinks_per_second = 0",
+            "`clients.links_per_second` must be a whole number from 1 to 1000000",
+        ),
+        (
+            "[[clients]]\nname = \"a\"\nroles = [\"inspect\"]\nsubject_links_burst = 5",
+            "client `a`: `subject_links_burst` goes with `subject_links_per_second`",
+        ),
         ("[[clients]]\nname = \"a\"\n[[clients]]\nname = \"a\"", "client `a`"),
         ("a = = 1", "linkgate.toml:1: "),
         ("x = \"no end", "linkgate.toml:1: "),
@@ -463,7 +480,9 @@ fn a_key_made_by_hand_as_the_reference_says_opens_the_api() {
     assert_eq!(mint(key, json!({ "path": "users/42/cat.jpg", "expires_in": 7201 })), 400);
     assert_eq!(mint(&key.replace("backend", "admin"), json!({ "path": "users/42/cat.jpg" })), 401);
     let listed: Value = serde_json::from_str(&linkgate.succeed(&["clients", "list", "--json"])).unwrap();
-    assert_eq!(listed["clients"][0]["kept"], "configuration");
+    let clients = listed["clients"].as_array().unwrap();
+    let backend = clients.iter().find(|client| client["name"] == "backend").unwrap();
+    assert_eq!((&backend["kept"], &backend["policy"]["max_ttl"]), (&json!("configuration"), &json!(7200)));
 }
 
 /// One setting of the reference.
