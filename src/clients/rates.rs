@@ -211,7 +211,7 @@ mod tests {
         let tenth = Duration::from_millis(100);
         assert_eq!(buckets.take(id, quota, SECOND, 1), Err(Shortage::Wait(tenth)));
         assert_eq!(buckets.take(id, quota, SECOND, 2), Err(Shortage::Wait(tenth * 2)));
-        let just_before = SECOND + tenth - Duration::from_nanos(1);
+        let just_before = SECOND + Duration::from_nanos(99_999_999);
         assert_eq!(buckets.take(id, quota, just_before, 1), Err(Shortage::Wait(Duration::from_nanos(1))));
         assert_eq!(buckets.take(id, quota, SECOND + tenth, 1), Ok(()));
         assert_eq!(buckets.level(id, quota, SECOND * 60).left, 3, "no more than the burst is saved up");
