@@ -273,6 +273,11 @@ fn everything_that_is_shipped_works_together() {
     stack.linkgate("revoke --subject user-42");
     stack.linkgate("revocations --search user-42");
     eventually("the command line revokes, too", || get(&path).status == 410);
+    let own = api("GET", "/v1/clients/admin", &Value::Null).json();
+    assert!(own["keys"][0]["last_used_at"].is_string(), "{own}");
+    let faster = json!({ "policy": { "links_per_second": 1000 } });
+    assert_eq!(api("PATCH", "/v1/clients/admin", &faster).status, 200);
+    stack.linkgate("clients policy admin --requests-per-second 1000");
     stack.linkgate("clients rotate admin");
     stack.linkgate("clients list");
     stack.linkgate("clients remove admin");
