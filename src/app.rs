@@ -90,6 +90,7 @@ impl Parts {
             index: self.index,
             mode: config.mode,
             staleness: config.staleness,
+            refresh_grace: config.refresh_grace,
             store: self.store,
             clients: Registry::default(),
             clock: self.clock,

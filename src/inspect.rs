@@ -2,14 +2,10 @@
 
 use serde::Serialize;
 
-use crate::clock::UnixMillis;
 use crate::clock::{Moment, Rfc3339};
-use crate::collection::Collection;
-use crate::mint::Signing;
+use crate::mint::{Signing, examine_in};
 use crate::revocation::{Denied, Download, RevocationView, StalenessPolicy, admit};
-use crate::token::{
-    Examined, Keyring, Malformed, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, VerifiedToken, examine,
-};
+use crate::token::{Examined, Malformed, Refusal, TokenBuffer, UntrustedToken, VerifiedToken};
 
 /// What there is to say about a link.
 #[derive(Clone, Debug, Serialize)]
@@ -59,13 +55,6 @@ pub struct Contents {
     pub revoked_by: Option<&'static str>,
 }
 
-/// An authentic link's id and end: what is needed to revoke it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identified {
-    pub id: TokenId,
-    pub expires_at: UnixMillis,
-}
-
 impl Signing {
     /// Judges a link or token as a download would be, client networks aside, and says what it holds.
     pub fn inspect(
@@ -83,47 +72,13 @@ impl Signing {
                 Ok(token) => token,
                 Err(malformed) => return Inspection::malformed(malformed),
             };
-            match look(token, collection, &keyring, now.wall) {
+            match examine_in(collection, token, &keyring, now.wall) {
                 Ok(examined) => return judged(examined, revocations, staleness, now),
                 Err(refusal) => unauthentic = Inspection::refused(403, refusal.name(), refusal.to_string()),
             }
         }
         unauthentic
     }
-
-    /// The id of an authentic link, whatever its times and the revocations say.
-    pub fn identify(&self, link: &str, now: UnixMillis) -> Option<Identified> {
-        let keyring = self.keyring.load();
-        self.candidates(link).find_map(|(collection, token)| {
-            let mut buffer = TokenBuffer::default();
-            let token = UntrustedToken::parse(token, &mut buffer).ok()?;
-            let examined = look(token, collection, &keyring, now).ok()?;
-            Some(Identified { id: examined.token.id(), expires_at: examined.token.claims().expires_at })
-        })
-    }
-
-    /// The collections a text can belong to: a URL names one, a bare token none.
-    fn candidates<'a>(&'a self, link: &'a str) -> impl Iterator<Item = (&'a Collection, &'a str)> {
-        let link = link.trim();
-        let path = link.split(['?', '#']).next().unwrap_or(link);
-        let (collection, token) = match path.rsplit_once('/') {
-            Some((before, token)) => (before.rsplit('/').next(), token),
-            None => (None, path),
-        };
-        self.collections
-            .values()
-            .filter(move |known| collection.is_none_or(|name| name == known.name().as_str()))
-            .map(move |known| (known, token))
-    }
-}
-
-fn look<'t>(
-    token: UntrustedToken<'t>,
-    collection: &'t Collection,
-    keyring: &Keyring,
-    now: UnixMillis,
-) -> Result<Examined<'t>, Refusal> {
-    examine(token, collection.rules(), keyring, Presentation { now, client_address: None })
 }
 
 fn judged(

@@ -51,6 +51,8 @@ pub struct Config {
     pub staleness: StalenessPolicy,
     /// What the same client asks of a counted link within this time belongs to one download.
     pub session_window: Duration,
+    /// How long after its end a link may still be refreshed.
+    pub refresh_grace: Duration,
     pub bounds: Bounds,
     pub collections: BTreeMap<String, Collection>,
     pub clients: Vec<Client>,

@@ -9,7 +9,7 @@ use super::keeping::{self, Revocation};
 use super::section::{Errors, Section};
 use super::tree::Table;
 use super::{Config, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
-use crate::collection::{Collection, EdgeKind, is_internal_prefix};
+use crate::collection::{Collection, EdgeKind, MAX_RESUME_GRACE, is_internal_prefix};
 use crate::http::listen::{Address, ListenConfig, TrustedProxies};
 use crate::http::server::Limits;
 use crate::key_file;
@@ -51,6 +51,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "revocation.direct_timeout",
     "revocation.cache_dir",
     "downloads.session_window",
+    "links.refresh_grace",
     "collections.*.root",
     "collections.*.internal_prefix",
     "collections.*.edge",
@@ -59,6 +60,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "collections.*.disposition",
     "collections.*.cache",
     "collections.*.dotfiles",
+    "collections.*.resume_grace",
     "clients.name",
     "clients.roles",
     "clients.allow",
@@ -85,6 +87,7 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     let Revocation { mode, staleness, leeway } =
         keeping::revocation(root.section("revocation"), redis.as_mut(), errors);
     let session_window = keeping::downloads(root.section("downloads"), errors);
+    let refresh_grace = keeping::links(root.section("links"), errors);
     let store = redis
         .map_or(StoreConfig::Embedded, |redis| StoreConfig::Redis(Box::new(RedisConfig { session_window, ..redis })));
     let collections = collections(root.section("collections"), overrides, errors);
@@ -103,6 +106,7 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
         mode,
         staleness,
         session_window,
+        refresh_grace,
         bounds: Bounds { max_ttl: collections.values().map(|one| one.max_ttl).max().unwrap_or_default(), leeway },
         collections,
         clients,
@@ -263,6 +267,9 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
         })
     });
     let cache = section.span("cache").map(|found| found.value);
+    let resume_grace = section.span("resume_grace").and_then(|found| {
+        found.parse(errors, |span| if span <= MAX_RESUME_GRACE { Ok(span) } else { Err("must be at most \"23h\"") })
+    });
     let dotfiles = section.boolean("dotfiles").is_some_and(|found| found.value);
     section.finish();
 
@@ -290,6 +297,7 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
     collection.max_ttl = max_ttl.unwrap_or(collection.max_ttl);
     collection.cache = cache.unwrap_or(collection.cache);
     collection.disposition = disposition.unwrap_or(collection.disposition);
+    collection.resume_grace = resume_grace.unwrap_or(collection.resume_grace);
     collection.dotfiles = if dotfiles { Dotfiles::Allowed } else { Dotfiles::Hidden };
     if collection.max_ttl < Duration::from_secs(1) {
         errors.add(&place, &format!("`collections.{name}.max_ttl` must be at least \"1s\""));

@@ -1,6 +1,7 @@
 //! `GET`, `HEAD /download/{collection}/{token}`: judge, and hand over to the edge. Waits on nobody.
 
 use axum::body::Body;
+use http::header::RANGE;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -130,7 +131,8 @@ fn decide(
             Ok(Decision::Edge(EdgeReply::nginx(&permit, collection, delivery, now.wall)))
         }
         Some(files) => {
-            let file = files.file(permit.token().claims().path);
+            let claims = permit.token().claims();
+            let file = files.file(claims.path, claims.rate_limit);
             Ok(Decision::Direct(file, EdgeReply::direct(&permit, collection, now.wall)))
         }
     }
@@ -165,7 +167,7 @@ pub fn judge<'t>(
     })?;
     let named = (token.key_id(), token.token_id());
     let client_address = state.listen.client_address(peer, headers);
-    let presentation = Presentation { now: now.wall, client_address };
+    let presentation = Presentation { now: now.wall, client_address, resumes: begins && resumes(headers) };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {
         problem: Problem::from(refusal).kind(),
         verdict: refusal.into(),
@@ -181,7 +183,7 @@ pub fn judge<'t>(
                 link: verified.id(),
                 most: most.get(),
                 issued_at: claims.issued_at,
-                expires_at: claims.expires_at,
+                expires_at: claims.expires_at.plus(collection.resume_grace),
                 client: client_address.map(|address| address.to_string()),
                 begins,
             })))
@@ -195,6 +197,14 @@ pub fn judge<'t>(
             token: Some(named),
         })),
     }
+}
+
+/// Whether a request goes on with a download: it asks for one range that does not begin at the file's beginning.
+fn resumes(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(RANGE).iter();
+    let (Some(range), None) = (ranges.next(), ranges.next()) else { return false };
+    let begin = range.to_str().ok().and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    begin.is_some_and(|(first, last)| first.parse().is_ok_and(|first: u64| first > 0) && !last.contains(','))
 }
 
 /// Collection and token of a download's path.

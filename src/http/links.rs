@@ -44,14 +44,25 @@ pub struct Batch {
 /// What became of the items, in their order.
 #[derive(Serialize)]
 pub struct BatchResults {
-    results: Vec<BatchResult>,
+    pub results: Vec<BatchResult>,
 }
 
+/// What became of one item.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum BatchResult {
+pub enum BatchResult {
     Link(Box<Link>),
     Problem(Value),
+}
+
+impl BatchResult {
+    /// A link, or why there is none.
+    pub fn of(made: Result<Link, impl Into<Problem>>) -> Self {
+        match made {
+            Ok(link) => Self::Link(Box::new(link)),
+            Err(why) => Self::Problem(why.into().to_json()),
+        }
+    }
 }
 
 /// Makes up to [`MAX_BATCH`] links: 200, each result a link or a problem.
@@ -62,24 +73,26 @@ pub async fn batch(
 ) -> Result<axum::Json<BatchResults>, Problem> {
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
-    if batch.links.is_empty() || batch.links.len() > MAX_BATCH {
-        return Err(Problem::new(ProblemKind::InvalidRequest)
-            .detail(format!("`links` must hold 1 to {MAX_BATCH} requests."))
-            .with("field", "links"));
-    }
+    check_size(batch.links.len())?;
     let now = state.clock.now().wall;
     let mint = |item: &RawValue, revocations: &dyn RevocationView| {
         let request: MintRequest = parse(item.get().as_bytes())?;
         mint_one(&state, client, &request, revocations, now)
     };
     let mint_all = |revocations: &dyn RevocationView| {
-        let results = batch.links.iter().map(|item| match mint(item, revocations) {
-            Ok(link) => BatchResult::Link(Box::new(link)),
-            Err(problem) => BatchResult::Problem(problem.to_json()),
-        });
-        results.collect()
+        batch.links.iter().map(|item| BatchResult::of(mint(item, revocations))).collect()
     };
     Ok(axum::Json(BatchResults { results: state.consult(mint_all).await? }))
+}
+
+/// Whether a batch is neither empty nor too large.
+pub fn check_size(items: usize) -> Result<(), Problem> {
+    if (1..=MAX_BATCH).contains(&items) {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::InvalidRequest)
+        .detail(format!("`links` must hold 1 to {MAX_BATCH} items."))
+        .with("field", "links"))
 }
 
 /// What is to be inspected.
@@ -108,7 +121,7 @@ pub async fn inspect(
 }
 
 /// Without knowing what is revoked, nothing is minted that may be.
-async fn ready(state: &AppState) -> Result<(), Problem> {
+pub async fn ready(state: &AppState) -> Result<(), Problem> {
     // Why is for operators: /readyz says it.
     state.judges().await.map_err(|_| {
         Problem::new(ProblemKind::CannotJudge).detail("What is revoked is not known right now. Ask again later.")
@@ -137,9 +150,6 @@ impl From<MintError> for Problem {
         let detail = error.to_string();
         let invalid = |field: &str| Self::new(ProblemKind::InvalidRequest).detail(detail.clone()).with("field", field);
         match error {
-            MintError::NotSupportedYet(field) => {
-                Self::new(ProblemKind::NotSupportedYet).detail(detail).with("field", field)
-            }
             MintError::UnknownCollection => invalid("collection"),
             MintError::TwoExpiries => invalid("expires_at"),
             MintError::Network(_) => invalid("client_networks"),

@@ -5,6 +5,7 @@
 //! | download | `GET`, `HEAD /download/{collection}/{token}` | [`download`] |
 //! | download | `GET /auth` | [`edge_auth`] |
 //! | api | `POST /v1/links`, `/v1/links/batch` | [`links`] |
+//! | api | `POST /v1/links/refresh` | [`refresh`] |
 //! | api | `POST /v1/links/inspect` | [`links`] |
 //! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`] |
 //! | api | `GET /v1/verifiers` | [`verifiers`] |
@@ -22,6 +23,7 @@ mod metrics;
 mod ops;
 mod page;
 mod problem;
+mod refresh;
 mod revocations;
 pub mod server;
 mod state;
@@ -134,6 +136,7 @@ fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
     Router::new()
         .route("/v1/links", post(links::mint))
         .route("/v1/links/batch", post(links::batch))
+        .route("/v1/links/refresh", post(refresh::refresh))
         .route("/v1/links/inspect", post(links::inspect))
         .route("/v1/revocations", post(revocations::create).get(revocations::list))
         .route("/v1/revocations/{id}", get(revocations::find).delete(revocations::reinstate))

@@ -33,7 +33,6 @@ pub enum ProblemKind {
     Forbidden,
     OutsidePolicy,
     InvalidRequest,
-    NotSupportedYet,
     UnsupportedMediaType,
     PayloadTooLarge,
     AlreadyRevoked,
@@ -46,7 +45,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidLink,
         Self::Expired,
         Self::Revoked,
@@ -60,7 +59,6 @@ impl ProblemKind {
         Self::Forbidden,
         Self::OutsidePolicy,
         Self::InvalidRequest,
-        Self::NotSupportedYet,
         Self::UnsupportedMediaType,
         Self::PayloadTooLarge,
         Self::AlreadyRevoked,
@@ -91,7 +89,6 @@ impl ProblemKind {
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The client's roles do not allow this"),
             Self::OutsidePolicy => (StatusCode::FORBIDDEN, "outside-policy", "The client's policy does not allow this"),
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid"),
-            Self::NotSupportedYet => (StatusCode::BAD_REQUEST, "not-supported-yet", "This is not supported yet"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
             }
@@ -252,6 +249,7 @@ impl From<MintRefusal> for Problem {
             MintRefusal::ContentType(_) => Some("content_type"),
             MintRefusal::TooManyNetworks => Some("client_networks"),
             MintRefusal::MaxDownloads => Some("max_downloads"),
+            MintRefusal::RateLimit => Some("rate_limit"),
             MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_) => Some("expires_in"),
             MintRefusal::NotBeforeAfterEnd => Some("not_before"),
             MintRefusal::CollectionNotAllowed => Some("collection"),

@@ -23,6 +23,7 @@ pub(super) const TAG_BYTES: usize = 16;
 const MAC_CONTEXT: &[u8] = b"linkgate/v1\0";
 const MAC_INFO: &[u8] = b"linkgate/v1/mac";
 const SEAL_INFO: &[u8] = b"linkgate/v1/seal";
+const ID_INFO: &[u8] = b"linkgate/v1/id";
 
 /// Names a key inside a token: any number but zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -207,6 +208,7 @@ const MIN_DISTINCT_BYTES: usize = 14;
 pub(super) struct Key {
     mac: Hmac<Sha256>,
     seal: Aes256,
+    id: Hmac<Sha256>,
 }
 
 impl Key {
@@ -218,25 +220,23 @@ impl Key {
             debug_assert!(expanded.is_ok(), "32 bytes are within HKDF's reach");
             key
         };
-        let mac = expand(MAC_INFO);
-        let seal = expand(SEAL_INFO);
-        Self {
-            mac: match <Hmac<Sha256> as KeyInit>::new_from_slice(mac.as_ref()) {
-                Ok(mac) => mac,
-                Err(_) => unreachable!("HMAC takes keys of any length"),
-            },
-            seal: Aes256::new(&(*seal).into()),
-        }
+        let hmac = |info: &[u8]| match <Hmac<Sha256> as KeyInit>::new_from_slice(expand(info).as_ref()) {
+            Ok(hmac) => hmac,
+            Err(_) => unreachable!("HMAC takes keys of any length"),
+        };
+        Self { mac: hmac(MAC_INFO), seal: Aes256::new(&(*expand(SEAL_INFO)).into()), id: hmac(ID_INFO) }
     }
 
     fn mac(&self, collection: CollectionName<'_>, signed: &[u8]) -> Hmac<Sha256> {
-        let name = collection.as_str().as_bytes();
-        let mut mac = self.mac.clone();
-        mac.update(MAC_CONTEXT);
-        mac.update(&[name.len() as u8]);
-        mac.update(name);
-        mac.update(signed);
-        mac
+        framed(&self.mac, collection, signed)
+    }
+
+    /// The id that equal claims of one collection always get.
+    pub(super) fn stable_id(&self, collection: CollectionName<'_>, claims: &[u8]) -> TokenId {
+        let full = framed(&self.id, collection, claims).finalize().into_bytes();
+        let mut id = [0; 16];
+        id.copy_from_slice(&full[..16]);
+        TokenId(id)
     }
 
     pub(super) fn tag(&self, collection: CollectionName<'_>, signed: &[u8]) -> [u8; TAG_BYTES] {
@@ -256,6 +256,17 @@ impl Key {
         let core = CtrCore::<_, Ctr128BE>::inner_iv_init(&self.seal, &id.0.into());
         StreamCipherCoreWrapper::from_core(core).apply_keystream(claims);
     }
+}
+
+/// A MAC over bytes that belong to a collection.
+fn framed(keyed: &Hmac<Sha256>, collection: CollectionName<'_>, bytes: &[u8]) -> Hmac<Sha256> {
+    let name = collection.as_str().as_bytes();
+    let mut mac = keyed.clone();
+    mac.update(MAC_CONTEXT);
+    mac.update(&[name.len() as u8]);
+    mac.update(name);
+    mac.update(bytes);
+    mac
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ mod pattern;
 mod policy;
 mod verify;
 
-pub use claims::{Claims, ClaimsError, MAX_DOWNLOADS};
-pub use codec::{MAX_TOKEN_CHARS, Malformed, TokenBuffer, UntrustedToken, seal};
+pub use claims::{Claims, ClaimsError, MAX_DOWNLOADS, MAX_RATE_LIMIT};
+pub use codec::{MAX_TOKEN_CHARS, Malformed, TokenBuffer, UntrustedToken, is_stable, seal, stable_id};
 pub use id::{TokenId, TokenIdText};
 pub use keyring::{KeyEntry, KeyId, KeyState, Keyring, KeyringError, MIN_SECRET_BYTES, Secret};
 pub use names::{

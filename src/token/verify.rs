@@ -24,6 +24,8 @@ pub struct CollectionRules<'a> {
     pub max_ttl: Duration,
     /// Whether dot-led path segments are handed out.
     pub dotfiles: Dotfiles,
+    /// How long after a link's end a download that was begun may be gone on with.
+    pub resume_grace: Duration,
 }
 
 /// The circumstances a token is presented in.
@@ -33,6 +35,8 @@ pub struct Presentation {
     pub now: UnixMillis,
     /// Who asks, when that is known for sure; a link bound to networks is refused when it is not.
     pub client_address: Option<IpAddr>,
+    /// Whether the request goes on with a download that was begun: only then does a collection's resume grace apply.
+    pub resumes: bool,
 }
 
 /// Why a token is refused, whatever the revocation lists say.
@@ -152,7 +156,7 @@ pub(crate) fn examine<'t>(
 }
 
 fn judge(claims: &Claims<'_>, rules: CollectionRules<'_>, presentation: Presentation) -> Result<(), Refusal> {
-    let Presentation { now, client_address } = presentation;
+    let Presentation { now, client_address, resumes } = presentation;
     if claims.expires_at.since(claims.issued_at) > rules.max_ttl {
         return Err(Refusal::LifetimeTooLong);
     }
@@ -166,7 +170,8 @@ fn judge(claims: &Claims<'_>, rules: CollectionRules<'_>, presentation: Presenta
     if !claims.networks.is_empty() && !client_address.is_some_and(|address| claims.networks.contains(address)) {
         return Err(Refusal::OutsideNetworks);
     }
-    if now >= claims.expires_at {
+    let grace = if resumes { rules.resume_grace } else { Duration::ZERO };
+    if now >= claims.expires_at.plus(grace) {
         return Err(Refusal::Expired);
     }
     Ok(())

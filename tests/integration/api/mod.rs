@@ -89,6 +89,8 @@ mod inspecting;
 mod listeners;
 mod minting;
 mod reference;
+mod refreshing;
 mod refusing;
 mod revoking;
+mod stable;
 mod wire;
