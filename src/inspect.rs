@@ -1,11 +1,16 @@
 //! Looking into a link: what it holds and how it would be judged now. For people with the key only.
 
+use std::fmt::Display;
+
 use serde::Serialize;
 
 use crate::clock::{Moment, Rfc3339};
+use crate::collection::Collection;
 use crate::mint::{Signing, examine_in};
-use crate::revocation::{Denied, Download, RevocationView, StalenessPolicy, admit};
-use crate::token::{Examined, Malformed, Refusal, TokenBuffer, UntrustedToken, VerifiedToken};
+use crate::revocation::{Denied, Download, Kind, RevocationView, StalenessPolicy, Tally, Target, admit, covers};
+use crate::token::{
+    Examined, KeyId, Malformed, Presentation, Refusal, TokenBuffer, UntrustedToken, VerifiedToken, outcomes,
+};
 
 /// What there is to say about a link.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +27,43 @@ pub struct Inspection {
     pub authentic: bool,
     #[serde(flatten)]
     pub contents: Option<Contents>,
+    /// Each check of an authentic link and its outcome, in the order in which they decide.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    pub check: &'static str,
+    pub outcome: Outcome,
+    /// What is wrong, or why it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Passed,
+    Failed,
+    /// Whoever inspects is not the client that the link is bound to, or the store cannot be asked.
+    Unknown,
+}
+
+impl Check {
+    fn of(check: &'static str, outcome: Result<(), impl Display>) -> Self {
+        let (outcome, detail) = match outcome {
+            Ok(()) => (Outcome::Passed, None),
+            Err(why) => (Outcome::Failed, Some(why.to_string())),
+        };
+        Self { check, outcome, detail }
+    }
+
+    fn unknown(check: &'static str, why: impl Display) -> Self {
+        Self { check, outcome: Outcome::Unknown, detail: Some(why.to_string()) }
+    }
 }
 
 /// What an authentic link holds.
@@ -73,7 +115,7 @@ impl Signing {
                 Err(malformed) => return Inspection::malformed(malformed),
             };
             match examine_in(collection, token, &keyring, now.wall) {
-                Ok(examined) => return judged(examined, revocations, staleness, now),
+                Ok(examined) => return judged(&examined, collection, revocations, staleness, now),
                 Err(refusal) => unauthentic = Inspection::refused(403, refusal.name(), refusal.to_string()),
             }
         }
@@ -82,16 +124,15 @@ impl Signing {
 }
 
 fn judged(
-    examined: Examined<'_>,
+    examined: &Examined<'_>,
+    collection: &Collection,
     revocations: &dyn RevocationView,
     staleness: StalenessPolicy,
     now: Moment,
 ) -> Inspection {
     let mut contents = Contents::of(&examined.token);
     let admitted = admit(revocations, staleness, examined.token, now);
-    if let Err(Denied::Revoked(kind)) = admitted {
-        contents.revoked_by = Some(kind.as_str());
-    }
+    contents.revoked_by = covers(revocations, &examined.token).map(Kind::as_str);
     // Whoever inspects is not the client that the link is bound to.
     let own =
         examined.verdict.or_else(|refusal| if refusal == Refusal::OutsideNetworks { Ok(()) } else { Err(refusal) });
@@ -110,8 +151,38 @@ fn judged(
         (Ok(()), Ok(_)) => Inspection::permitted(),
     };
     inspection.authentic = true;
+    inspection.checks = checks(&examined.token, collection, revocations, staleness, now);
     inspection.contents = Some(contents);
     inspection
+}
+
+/// Each check by itself, those included that an earlier failure keeps from deciding.
+fn checks(
+    token: &VerifiedToken<'_>,
+    collection: &Collection,
+    revocations: &dyn RevocationView,
+    staleness: StalenessPolicy,
+    now: Moment,
+) -> Vec<Check> {
+    let presentation = Presentation { now: now.wall, client_address: None, resumes: false };
+    let mut checks = vec![Check::of("signature", Ok::<_, Refusal>(()))];
+    checks.extend(outcomes(token.claims(), collection.rules(), presentation).map(|(name, outcome)| match outcome {
+        Err(Refusal::OutsideNetworks) => Check::unknown(name, "it depends on who asks"),
+        other => Check::of(name, other),
+    }));
+    checks.push(Check::of("revocations", covers(revocations, token).map_or(Ok(()), |kind| Err(Denied::Revoked(kind)))));
+    checks.push(match revocations.age(now) {
+        None => Check::of("freshness", Err(Denied::NotLoaded)),
+        Some(age) => Check::of("freshness", if age > staleness.max_staleness { Err(Denied::Stale) } else { Ok(()) }),
+    });
+    if token.claims().max_downloads.is_some() {
+        checks.push(match revocations.tally() {
+            Some(Tally::Within) => Check::of("downloads", Ok::<_, Denied>(())),
+            Some(Tally::UsedUp) => Check::of("downloads", Err(Denied::UsedUp)),
+            None => Check::unknown("downloads", Denied::CannotCount),
+        });
+    }
+    checks
 }
 
 impl Inspection {
@@ -136,11 +207,12 @@ impl Inspection {
             detail: "the link is valid".into(),
             authentic: true,
             contents: None,
+            checks: Vec::new(),
         }
     }
 
     const fn refused(status: u16, check: &'static str, detail: String) -> Self {
-        Self { valid: false, status, check, detail, authentic: false, contents: None }
+        Self { valid: false, status, check, detail, authentic: false, contents: None, checks: Vec::new() }
     }
 
     fn malformed(malformed: Malformed) -> Self {
@@ -150,6 +222,18 @@ impl Inspection {
 }
 
 impl Contents {
+    /// Everything whose revocation could cover the link.
+    pub fn targets(&self) -> Vec<Target> {
+        let Self { collection, path, .. } = self;
+        let folders = path.match_indices('/').map(|(at, _)| &path[..=at]).chain(["/"]);
+        let links = self.id.parse().ok().map(Target::Link);
+        let named = [Target::path(collection, path), Target::client(&self.client)];
+        let subject = self.subject.iter().map(|subject| Target::subject(subject));
+        let folders = folders.map(|folder| Target::folder(collection, folder));
+        let checked = named.into_iter().chain(subject).chain(folders).filter_map(Result::ok);
+        links.into_iter().chain([Target::Key(KeyId(self.key)), Target::Everything]).chain(checked).collect()
+    }
+
     fn of(token: &VerifiedToken<'_>) -> Self {
         let claims = token.claims();
         Self {

@@ -32,8 +32,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("revocation/mod.rs", &["clock", "token"]),
     ("revocation/questions.rs", &["clock", "token", "revocation"]),
     ("revocation/store.rs", &["clock", "entropy", "token", "revocation"]),
-    ("revocation/embedded/", &["clock", "revocation"]),
-    ("revocation/redis/", &["clients", "clock", "entropy", "files", "revocation", "token"]),
+    ("revocation/embedded/", &["answers", "clock", "revocation"]),
+    ("revocation/redis/", &["answers", "clients", "clock", "entropy", "files", "revocation", "token"]),
+    ("answers.rs", &["revocation"]),
     ("clients/", &["entropy", "files", "revocation", "token"]),
     ("edge/", &["clock", "collection", "revocation", "token"]),
     ("mint/", &["clock", "collection", "entropy", "revocation", "token"]),
@@ -41,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "http/",
         &[
+            "answers",
             "clients",
             "clock",
             "collection",
@@ -57,7 +59,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config/", &["clients", "collection", "http", "key_file", "mint", "revocation", "span", "telemetry", "token"]),
     (
         "app.rs",
-        &["clients", "clock", "collection", "config", "edge", "http", "key_file", "mint", "revocation", "token"],
+        &[
+            "answers",
+            "clients",
+            "clock",
+            "collection",
+            "config",
+            "edge",
+            "http",
+            "key_file",
+            "mint",
+            "revocation",
+            "token",
+        ],
     ),
     (
         "cli/",

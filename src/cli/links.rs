@@ -154,11 +154,16 @@ impl Inspect {
 
 /// A line for each thing there is to say.
 fn describe(inspection: &Value) -> String {
-    let plain = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    };
+    fn plain(value: &Value) -> String {
+        match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+            Value::Object(members) => {
+                members.values().filter(|one| !one.is_null()).map(plain).collect::<Vec<_>>().join(" ")
+            }
+            other => other.to_string(),
+        }
+    }
     let fields = inspection.as_object().into_iter().flatten();
     let lines = fields.map(|(name, value)| format!("{name:<16}{}", plain(value)));
     lines.collect::<Vec<_>>().join("\n")

@@ -12,6 +12,7 @@ use super::{Config, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, KeySource, Overrides, Sto
 use crate::collection::{Collection, EdgeKind, MAX_RESUME_GRACE, is_internal_prefix};
 use crate::http::listen::{Address, ListenConfig, TrustedProxies};
 use crate::http::server::Limits;
+use crate::http::web::Origins;
 use crate::key_file;
 use crate::mint::DEFAULT_COLLECTION;
 use crate::revocation::Bounds;
@@ -30,6 +31,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "listen.socket_mode",
     "listen.trusted_proxies",
     "listen.client_address_header",
+    "api.cors_origins",
     "limits.header_bytes",
     "limits.headers",
     "limits.body_bytes",
@@ -82,6 +84,7 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     let data_dir = overrides.data_dir.clone().unwrap_or(data_dir);
     let key_source = keys(root.section("keys"), &data_dir, errors);
     let listen = listen(root.section("listen"), overrides, errors);
+    let origins = origins(root.section("api"), errors);
     let limits = limits(root.section("limits"));
     let mut redis = keeping::redis(root.section("store"), errors);
     let Revocation { mode, staleness, leeway } =
@@ -102,6 +105,7 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
         key_source,
         listen,
         limits,
+        origins,
         store,
         mode,
         staleness,
@@ -197,6 +201,12 @@ fn listen(mut section: Section<'_>, overrides: &Overrides, errors: &Errors) -> L
         trusted_proxies: trusted_proxies.unwrap_or_default(),
         client_address_header: client_address_header.unwrap_or(http::HeaderName::from_static("x-real-ip")),
     }
+}
+
+fn origins(mut section: Section<'_>, errors: &Errors) -> Origins {
+    let origins = section.texts("cors_origins").and_then(|list| list.parse(errors, |list| Origins::parse(&list)));
+    section.finish();
+    origins.unwrap_or_default()
 }
 
 fn limits(mut section: Section<'_>) -> Limits {

@@ -32,6 +32,13 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Tells callers apart whose requests have nothing to do with each other.
+    pub fn identity(&self) -> &str {
+        &self.0.name
+    }
+}
+
 impl FromRequestParts<Arc<AppState>> for Caller {
     type Rejection = Problem;
 

@@ -10,6 +10,7 @@ use tracing::info;
 use super::listen::Peer;
 use super::metrics::Verdict;
 use super::problem::{Problem, ProblemKind};
+use super::request_id::RequestId;
 use super::state::{AppState, Evidence, Gap};
 use crate::clock::Moment;
 use crate::collection::Collection;
@@ -214,7 +215,8 @@ pub fn split(path: &str) -> Option<(&str, &str)> {
 
 /// The refusal's answer.
 fn reject(rejection: &Rejection, headers: &HeaderMap) -> Response<Body> {
-    rejection.log("download refused");
+    let request = RequestId::of(headers);
+    request.span().in_scope(|| rejection.log("download refused"));
     let mut problem = Problem::new(rejection.problem);
     if rejection.problem == ProblemKind::MethodNotAllowed {
         problem = problem.allow("GET, HEAD");
@@ -226,6 +228,7 @@ fn reject(rejection: &Rejection, headers: &HeaderMap) -> Response<Body> {
     {
         response.headers_mut().insert(TOKEN_ID, id);
     }
+    request.put(response.headers_mut());
     response
 }
 

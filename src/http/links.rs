@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::credentials::Caller;
 use super::json::{Json, parse};
 use super::problem::{Problem, ProblemKind};
+use super::revocations::RevocationBody;
 use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
@@ -102,22 +103,53 @@ pub struct InspectRequest {
     link: String,
 }
 
+/// What there is to say about a link, and the revocations that cover it.
+#[derive(Serialize)]
+pub struct InspectAnswer {
+    #[serde(flatten)]
+    inspection: Inspection,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    revocations: Vec<RevocationBody>,
+}
+
 /// Says what a link holds and how it would be judged now: 200 also for the worst of links.
 pub async fn inspect(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     Json(request): Json<InspectRequest>,
-) -> Result<axum::Json<Inspection>, Problem> {
+) -> Result<axum::Json<InspectAnswer>, Problem> {
     caller.require(Role::Inspect)?;
     let now = state.clock.now();
     let inspect = |view: &dyn RevocationView, tally| {
         let informed = Informed { view, tally };
         state.signing.inspect(&request.link, &informed, state.staleness, now)
     };
-    let inspection = state.consult(|view| inspect(view, None)).await?;
-    let Some(counted) = inspection.counted_download() else { return Ok(axum::Json(inspection)) };
-    let tally = state.store.count(&counted).await.ok();
-    Ok(axum::Json(state.consult(|view| inspect(view, tally)).await?))
+    let mut inspection = state.consult(|view| inspect(view, None)).await?;
+    if let Some(counted) = inspection.counted_download() {
+        let tally = state.store.count(&counted).await.ok();
+        inspection = state.consult(|view| inspect(view, tally)).await?;
+    }
+    let revocations = covering(&state, &inspection).await;
+    Ok(axum::Json(InspectAnswer { inspection, revocations }))
+}
+
+/// The revocations that cover a link, as far as the store can be asked.
+async fn covering(state: &AppState, inspection: &Inspection) -> Vec<RevocationBody> {
+    let Some(contents) = inspection.contents.as_ref().filter(|contents| contents.revoked_by.is_some()) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for target in contents.targets() {
+        match state.store.strictest(&target).await {
+            Ok(Some(revocation)) if revocation.covers(contents.issued_at.0) => {
+                found.push(RevocationBody::new(revocation));
+            }
+            Ok(_) => {}
+            // That it is revoked is known; by what is worth nobody's waiting.
+            Err(_) => break,
+        }
+    }
+    found
 }
 
 /// Without knowing what is revoked, nothing is minted that may be.

@@ -36,6 +36,8 @@ pub enum ProblemKind {
     UnsupportedMediaType,
     PayloadTooLarge,
     AlreadyRevoked,
+    RequestInProgress,
+    IdempotencyKeyReused,
     NotYetSafe,
     StoreUnavailable,
     StoreFull,
@@ -45,7 +47,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidLink,
         Self::Expired,
         Self::Revoked,
@@ -62,6 +64,8 @@ impl ProblemKind {
         Self::UnsupportedMediaType,
         Self::PayloadTooLarge,
         Self::AlreadyRevoked,
+        Self::RequestInProgress,
+        Self::IdempotencyKeyReused,
         Self::NotYetSafe,
         Self::StoreUnavailable,
         Self::StoreFull,
@@ -94,6 +98,12 @@ impl ProblemKind {
             }
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is too large"),
             Self::AlreadyRevoked => (StatusCode::CONFLICT, "already-revoked", "A standing revocation covers this link"),
+            Self::RequestInProgress => (StatusCode::CONFLICT, "request-in-progress", "The same request is under way"),
+            Self::IdempotencyKeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The Idempotency-Key was used for another request",
+            ),
             Self::NotYetSafe => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not-yet-safe", "The revocation is recorded, but not yet safe")
             }

@@ -89,7 +89,8 @@ pub struct RevocationBody {
 }
 
 impl RevocationBody {
-    fn new(revocation: Revocation) -> Self {
+    /// A revocation as people see it.
+    pub fn new(revocation: Revocation) -> Self {
         Self {
             id: revocation.id.to_string(),
             kind: revocation.kind,

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::listen::ListenConfig;
 use super::metrics::Metrics;
 use super::server::Limits;
+use super::web::Origins;
+use crate::answers::AnswerStore;
 use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::edge::DirectFiles;
@@ -31,10 +33,12 @@ pub struct AppState {
     pub refresh_grace: Duration,
     pub store: Arc<dyn RevocationStore>,
     pub clients: Registry,
+    pub answers: Arc<dyn AnswerStore>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub listen: ListenConfig,
     pub limits: Limits,
+    pub origins: Origins,
 }
 
 /// What the store was asked on behalf of one judgement. Most judgements need nothing of it.

@@ -115,6 +115,13 @@ pub struct Revocation {
     pub reason: Option<String>,
 }
 
+impl Revocation {
+    /// Whether it refuses links of its target that were issued then.
+    pub fn covers(&self, issued_at: UnixMillis) -> bool {
+        matches!(self.target, Target::Link(_)) || issued_at.0 <= self.score
+    }
+}
+
 /// What is asked for when something is revoked.
 #[derive(Clone, Debug)]
 pub struct Proposal {

@@ -31,6 +31,9 @@ pub trait RevocationStore: Send + Sync {
     /// One revocation.
     async fn find(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
 
+    /// The revocation of a target that bites most, if there is any.
+    async fn strictest(&self, target: &Target) -> Result<Option<Revocation>, StoreError>;
+
     /// A page of revocations, newest first.
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
 

@@ -21,6 +21,7 @@ mod names;
 mod networks;
 mod pattern;
 mod policy;
+pub mod sealed;
 mod verify;
 
 pub use claims::{Claims, ClaimsError, MAX_DOWNLOADS, MAX_RATE_LIMIT};
@@ -35,4 +36,4 @@ pub use networks::{MAX_NETWORKS, Networks, parse_network};
 pub use pattern::{PathPattern, PatternError};
 pub use policy::{Expiry, MintPolicy, MintRefusal, MintWish};
 pub use verify::{CollectionRules, NOT_BEFORE_LEEWAY, Presentation, Refusal, VerifiedToken, verify};
-pub(crate) use verify::{Examined, examine};
+pub(crate) use verify::{Examined, examine, outcomes};

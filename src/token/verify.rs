@@ -156,23 +156,28 @@ pub(crate) fn examine<'t>(
 }
 
 fn judge(claims: &Claims<'_>, rules: CollectionRules<'_>, presentation: Presentation) -> Result<(), Refusal> {
+    outcomes(claims, rules, presentation).into_iter().try_for_each(|(_, outcome)| outcome)
+}
+
+/// How an authentic token does in each check of its claims, in the order in which they decide.
+pub(crate) fn outcomes(
+    claims: &Claims<'_>,
+    rules: CollectionRules<'_>,
+    presentation: Presentation,
+) -> [(&'static str, Result<(), Refusal>); 5] {
     let Presentation { now, client_address, resumes } = presentation;
-    if claims.expires_at.since(claims.issued_at) > rules.max_ttl {
-        return Err(Refusal::LifetimeTooLong);
-    }
+    let unless = |is_wrong: bool, refusal| if is_wrong { Err(refusal) } else { Ok(()) };
+    let life = claims.expires_at.since(claims.issued_at);
     let soon = now.plus(NOT_BEFORE_LEEWAY);
-    if claims.issued_at > soon {
-        return Err(Refusal::IssuedInTheFuture);
-    }
-    if claims.not_before.is_some_and(|not_before| not_before > soon) {
-        return Err(Refusal::NotYetValid);
-    }
-    if !claims.networks.is_empty() && !client_address.is_some_and(|address| claims.networks.contains(address)) {
-        return Err(Refusal::OutsideNetworks);
-    }
+    let is_early = claims.not_before.is_some_and(|not_before| not_before > soon);
+    let is_outside =
+        !claims.networks.is_empty() && !client_address.is_some_and(|address| claims.networks.contains(address));
     let grace = if resumes { rules.resume_grace } else { Duration::ZERO };
-    if now >= claims.expires_at.plus(grace) {
-        return Err(Refusal::Expired);
-    }
-    Ok(())
+    [
+        ("lifetime", unless(life > rules.max_ttl, Refusal::LifetimeTooLong)),
+        ("issued_at", unless(claims.issued_at > soon, Refusal::IssuedInTheFuture)),
+        ("not_before", unless(is_early, Refusal::NotYetValid)),
+        ("networks", unless(is_outside, Refusal::OutsideNetworks)),
+        ("expires_at", unless(now >= claims.expires_at.plus(grace), Refusal::Expired)),
+    ]
 }

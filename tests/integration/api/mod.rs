@@ -93,4 +93,5 @@ mod refreshing;
 mod refusing;
 mod revoking;
 mod stable;
+mod web;
 mod wire;
