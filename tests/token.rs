@@ -16,7 +16,8 @@ use linkgate::clock::{Moment, UnixMillis};
 use linkgate::revocation::{Index, OnStale, StalenessPolicy, admit};
 use linkgate::token::{
     Claims, ClientName, CollectionName, CollectionRules, Disposition, Dotfiles, FileName, KeyEntry, KeyId, KeyState,
-    Keyring, MediaPath, Networks, Presentation, Secret, Subject, TokenBuffer, TokenId, UntrustedToken, seal, verify,
+    Keyring, MediaPath, Networks, Presentation, Secret, Subject, TokenBuffer, TokenId, UntrustedToken, is_stable, seal,
+    stable_id, verify,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -112,6 +113,10 @@ fn every_good_vector_verifies_and_says_what_it_should() {
         assert_eq!(claims.encode(), hex(vector["plain_claims_hex"].as_str().unwrap()), "{name}");
         let signing = keyring(&file, vector["key_id"].as_u64());
         let again = seal(&signing, verified.collection(), verified.id(), claims).unwrap();
+        if vector["stable"] == true {
+            assert_eq!(stable_id(&signing, verified.collection(), claims), verified.id(), "{name}");
+        }
+        assert_eq!(is_stable(&signing, &verified), vector["stable"] == true, "{name}");
         assert_eq!(again, text, "{name}: the same claims under the same id give the same token");
     }
 }
