@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::answers::AnswerStore;
 use crate::clients::{Client, ClientStore, FileClients, Limiter, Registry, Role};
 use crate::clock::{Clock, SystemClock};
 use crate::collection::EdgeKind;
@@ -37,12 +38,15 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest path a Unix socket can have on every platform (`sun_path`), with its final NUL.
 const MAX_SOCKET_PATH: usize = 104;
 
+type Stores = (Arc<dyn RevocationStore>, Arc<dyn ClientStore>, Arc<dyn AnswerStore>);
+
 /// The parts that do not depend on any listener: what the command line also works with.
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub index: Arc<Index>,
     pub store: Arc<dyn RevocationStore>,
     pub clients: Arc<dyn ClientStore>,
+    pub answers: Arc<dyn AnswerStore>,
 }
 
 impl Parts {
@@ -55,18 +59,18 @@ impl Parts {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let index = Arc::new(Index::default());
         let max_ttl = config.bounds.max_ttl;
-        let (store, clients): (Arc<dyn RevocationStore>, Arc<dyn ClientStore>) = match &config.store {
+        let (store, clients, answers): Stores = match &config.store {
             StoreConfig::Embedded => {
                 let (index, clock) = (Arc::clone(&index), Arc::clone(&clock));
                 let store = EmbeddedStore::open(&config.data_dir, index, clock, max_ttl, config.session_window)?;
-                (Arc::new(store), Arc::new(FileClients::new(&config.data_dir)))
+                (Arc::new(store.clone()), Arc::new(FileClients::new(&config.data_dir)), Arc::new(store))
             }
             StoreConfig::Redis(_) => {
                 let store = open_redis(config, Arc::clone(&index), Arc::clone(&clock))?;
-                (Arc::new(store.clone()), Arc::new(store))
+                (Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store))
             }
         };
-        Ok(Self { clock, index, store, clients })
+        Ok(Self { clock, index, store, clients, answers })
     }
 
     /// What handlers see.
@@ -91,14 +95,17 @@ impl Parts {
             index: self.index,
             mode: config.mode,
             staleness: config.staleness,
+            refresh_grace: config.refresh_grace,
             store: self.store,
             clients,
             client_store: self.clients,
             limiter: Limiter::default(),
+            answers: self.answers,
             clock: self.clock,
             metrics: Metrics::default(),
             listen: config.listen.clone(),
             limits: config.limits,
+            origins: config.origins.clone(),
         }))
     }
 }

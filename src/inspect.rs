@@ -1,14 +1,15 @@
 //! Looking into a link: what it holds and how it would be judged now. For people with the key only.
 
+use std::fmt::Display;
+
 use serde::Serialize;
 
-use crate::clock::UnixMillis;
 use crate::clock::{Moment, Rfc3339};
 use crate::collection::Collection;
-use crate::mint::Signing;
-use crate::revocation::{Denied, Download, RevocationView, StalenessPolicy, admit};
+use crate::mint::{Signing, examine_in};
+use crate::revocation::{Denied, Download, Kind, RevocationView, StalenessPolicy, Tally, Target, admit, covers};
 use crate::token::{
-    Examined, Keyring, Malformed, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, VerifiedToken, examine,
+    Examined, KeyId, Malformed, Presentation, Refusal, TokenBuffer, UntrustedToken, VerifiedToken, outcomes,
 };
 
 /// What there is to say about a link.
@@ -26,6 +27,43 @@ pub struct Inspection {
     pub authentic: bool,
     #[serde(flatten)]
     pub contents: Option<Contents>,
+    /// Each check of an authentic link and its outcome, in the order in which they decide.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    pub check: &'static str,
+    pub outcome: Outcome,
+    /// What is wrong, or why it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Passed,
+    Failed,
+    /// Whoever inspects is not the client that the link is bound to, or the store cannot be asked.
+    Unknown,
+}
+
+impl Check {
+    fn of(check: &'static str, outcome: Result<(), impl Display>) -> Self {
+        let (outcome, detail) = match outcome {
+            Ok(()) => (Outcome::Passed, None),
+            Err(why) => (Outcome::Failed, Some(why.to_string())),
+        };
+        Self { check, outcome, detail }
+    }
+
+    fn unknown(check: &'static str, why: impl Display) -> Self {
+        Self { check, outcome: Outcome::Unknown, detail: Some(why.to_string()) }
+    }
 }
 
 /// What an authentic link holds.
@@ -59,13 +97,6 @@ pub struct Contents {
     pub revoked_by: Option<&'static str>,
 }
 
-/// An authentic link's id and end: what is needed to revoke it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identified {
-    pub id: TokenId,
-    pub expires_at: UnixMillis,
-}
-
 impl Signing {
     /// Judges a link or token as a download would be, client networks aside, and says what it holds.
     pub fn inspect(
@@ -83,60 +114,25 @@ impl Signing {
                 Ok(token) => token,
                 Err(malformed) => return Inspection::malformed(malformed),
             };
-            match look(token, collection, &keyring, now.wall) {
-                Ok(examined) => return judged(examined, revocations, staleness, now),
+            match examine_in(collection, token, &keyring, now.wall) {
+                Ok(examined) => return judged(&examined, collection, revocations, staleness, now),
                 Err(refusal) => unauthentic = Inspection::refused(403, refusal.name(), refusal.to_string()),
             }
         }
         unauthentic
     }
-
-    /// The id of an authentic link, whatever its times and the revocations say.
-    pub fn identify(&self, link: &str, now: UnixMillis) -> Option<Identified> {
-        let keyring = self.keyring.load();
-        self.candidates(link).find_map(|(collection, token)| {
-            let mut buffer = TokenBuffer::default();
-            let token = UntrustedToken::parse(token, &mut buffer).ok()?;
-            let examined = look(token, collection, &keyring, now).ok()?;
-            Some(Identified { id: examined.token.id(), expires_at: examined.token.claims().expires_at })
-        })
-    }
-
-    /// The collections a text can belong to: a URL names one, a bare token none.
-    fn candidates<'a>(&'a self, link: &'a str) -> impl Iterator<Item = (&'a Collection, &'a str)> {
-        let link = link.trim();
-        let path = link.split(['?', '#']).next().unwrap_or(link);
-        let (collection, token) = match path.rsplit_once('/') {
-            Some((before, token)) => (before.rsplit('/').next(), token),
-            None => (None, path),
-        };
-        self.collections
-            .values()
-            .filter(move |known| collection.is_none_or(|name| name == known.name().as_str()))
-            .map(move |known| (known, token))
-    }
-}
-
-fn look<'t>(
-    token: UntrustedToken<'t>,
-    collection: &'t Collection,
-    keyring: &Keyring,
-    now: UnixMillis,
-) -> Result<Examined<'t>, Refusal> {
-    examine(token, collection.rules(), keyring, Presentation { now, client_address: None })
 }
 
 fn judged(
-    examined: Examined<'_>,
+    examined: &Examined<'_>,
+    collection: &Collection,
     revocations: &dyn RevocationView,
     staleness: StalenessPolicy,
     now: Moment,
 ) -> Inspection {
     let mut contents = Contents::of(&examined.token);
     let admitted = admit(revocations, staleness, examined.token, now);
-    if let Err(Denied::Revoked(kind)) = admitted {
-        contents.revoked_by = Some(kind.as_str());
-    }
+    contents.revoked_by = covers(revocations, &examined.token).map(Kind::as_str);
     // Whoever inspects is not the client that the link is bound to.
     let own =
         examined.verdict.or_else(|refusal| if refusal == Refusal::OutsideNetworks { Ok(()) } else { Err(refusal) });
@@ -155,8 +151,38 @@ fn judged(
         (Ok(()), Ok(_)) => Inspection::permitted(),
     };
     inspection.authentic = true;
+    inspection.checks = checks(&examined.token, collection, revocations, staleness, now);
     inspection.contents = Some(contents);
     inspection
+}
+
+/// Each check by itself, those included that an earlier failure keeps from deciding.
+fn checks(
+    token: &VerifiedToken<'_>,
+    collection: &Collection,
+    revocations: &dyn RevocationView,
+    staleness: StalenessPolicy,
+    now: Moment,
+) -> Vec<Check> {
+    let presentation = Presentation { now: now.wall, client_address: None, resumes: false };
+    let mut checks = vec![Check::of("signature", Ok::<_, Refusal>(()))];
+    checks.extend(outcomes(token.claims(), collection.rules(), presentation).map(|(name, outcome)| match outcome {
+        Err(Refusal::OutsideNetworks) => Check::unknown(name, "it depends on who asks"),
+        other => Check::of(name, other),
+    }));
+    checks.push(Check::of("revocations", covers(revocations, token).map_or(Ok(()), |kind| Err(Denied::Revoked(kind)))));
+    checks.push(match revocations.age(now) {
+        None => Check::of("freshness", Err(Denied::NotLoaded)),
+        Some(age) => Check::of("freshness", if age > staleness.max_staleness { Err(Denied::Stale) } else { Ok(()) }),
+    });
+    if token.claims().max_downloads.is_some() {
+        checks.push(match revocations.tally() {
+            Some(Tally::Within) => Check::of("downloads", Ok::<_, Denied>(())),
+            Some(Tally::UsedUp) => Check::of("downloads", Err(Denied::UsedUp)),
+            None => Check::unknown("downloads", Denied::CannotCount),
+        });
+    }
+    checks
 }
 
 impl Inspection {
@@ -181,11 +207,12 @@ impl Inspection {
             detail: "the link is valid".into(),
             authentic: true,
             contents: None,
+            checks: Vec::new(),
         }
     }
 
     const fn refused(status: u16, check: &'static str, detail: String) -> Self {
-        Self { valid: false, status, check, detail, authentic: false, contents: None }
+        Self { valid: false, status, check, detail, authentic: false, contents: None, checks: Vec::new() }
     }
 
     fn malformed(malformed: Malformed) -> Self {
@@ -195,6 +222,18 @@ impl Inspection {
 }
 
 impl Contents {
+    /// Everything whose revocation could cover the link.
+    pub fn targets(&self) -> Vec<Target> {
+        let Self { collection, path, .. } = self;
+        let folders = path.match_indices('/').map(|(at, _)| &path[..=at]).chain(["/"]);
+        let links = self.id.parse().ok().map(Target::Link);
+        let named = [Target::path(collection, path), Target::client(&self.client)];
+        let subject = self.subject.iter().map(|subject| Target::subject(subject));
+        let folders = folders.map(|folder| Target::folder(collection, folder));
+        let checked = named.into_iter().chain(subject).chain(folders).filter_map(Result::ok);
+        links.into_iter().chain([Target::Key(KeyId(self.key)), Target::Everything]).chain(checked).collect()
+    }
+
     fn of(token: &VerifiedToken<'_>) -> Self {
         let claims = token.claims();
         Self {

@@ -9,6 +9,7 @@
 //! | [`edge`] | from a permit to the answer an edge understands |
 //! | [`mint`], [`inspect`] | making links and looking into them |
 //! | [`clients`] | who may call the API |
+//! | [`answers`] | answers that are kept to be given again |
 //! | [`http`] | routes, refusals, connections |
 //! | [`config`], [`key_file`], [`collection`] | what is configured |
 //! | [`app`], [`keeper`], [`cli`] | one process, put together, and kept up to date; the command line |
@@ -28,6 +29,7 @@
 //! about a client's address only when it is configured to be. Whoever can write to the store is an operator. Links are
 //! credentials: no log, error or metric holds one.
 
+pub mod answers;
 pub mod app;
 pub mod cli;
 pub mod clients;

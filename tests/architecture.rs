@@ -31,16 +31,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("revocation/list.rs", &["clock", "token", "revocation"]),
     ("revocation/mod.rs", &["clock", "token"]),
     ("revocation/questions.rs", &["clock", "token", "revocation"]),
-    ("revocation/store.rs", &["clock", "token", "revocation"]),
-    ("revocation/embedded/", &["clock", "revocation"]),
-    ("revocation/redis/", &["clients", "clock", "entropy", "files", "revocation", "token"]),
+    ("revocation/store.rs", &["clock", "entropy", "token", "revocation"]),
+    ("revocation/embedded/", &["answers", "clock", "revocation"]),
+    ("revocation/redis/", &["answers", "clients", "clock", "entropy", "files", "revocation", "token"]),
+    ("answers.rs", &["revocation"]),
     ("clients/", &["clock", "entropy", "files", "revocation", "token"]),
     ("edge/", &["clock", "collection", "revocation", "token"]),
-    ("mint.rs", &["clock", "collection", "entropy", "revocation", "token"]),
+    ("mint/", &["clock", "collection", "entropy", "revocation", "token"]),
     ("inspect.rs", &["clock", "collection", "mint", "revocation", "token"]),
     (
         "http/",
         &[
+            "answers",
             "clients",
             "clock",
             "collection",
@@ -59,6 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app.rs",
         &[
+            "answers",
             "clients",
             "clock",
             "collection",

@@ -19,6 +19,7 @@ use crate::clients::Client;
 use crate::collection::Collection;
 use crate::http::listen::{Address, ListenConfig};
 use crate::http::server::Limits;
+use crate::http::web::Origins;
 use crate::revocation::redis::RedisConfig;
 use crate::revocation::{Bounds, Mode, StalenessPolicy};
 use crate::telemetry::LogConfig;
@@ -51,7 +52,11 @@ pub struct Config {
     pub staleness: StalenessPolicy,
     /// What the same client asks of a counted link within this time belongs to one download.
     pub session_window: Duration,
+    /// How long after its end a link may still be refreshed.
+    pub refresh_grace: Duration,
     pub bounds: Bounds,
+    /// Pages of which origins may call the API from a browser.
+    pub origins: Origins,
     pub collections: BTreeMap<String, Collection>,
     pub clients: Vec<Client>,
     pub log: LogConfig,

@@ -9,9 +9,10 @@ use super::keeping::{self, Revocation};
 use super::section::{Errors, Section};
 use super::tree::Table;
 use super::{Config, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
-use crate::collection::{Collection, EdgeKind, is_internal_prefix};
+use crate::collection::{Collection, EdgeKind, MAX_RESUME_GRACE, is_internal_prefix};
 use crate::http::listen::{Address, ListenConfig, TrustedProxies};
 use crate::http::server::Limits;
+use crate::http::web::Origins;
 use crate::key_file;
 use crate::mint::DEFAULT_COLLECTION;
 use crate::revocation::Bounds;
@@ -30,6 +31,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "listen.socket_mode",
     "listen.trusted_proxies",
     "listen.client_address_header",
+    "api.cors_origins",
     "limits.header_bytes",
     "limits.headers",
     "limits.body_bytes",
@@ -51,6 +53,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "revocation.direct_timeout",
     "revocation.cache_dir",
     "downloads.session_window",
+    "links.refresh_grace",
     "collections.*.root",
     "collections.*.internal_prefix",
     "collections.*.edge",
@@ -59,6 +62,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "collections.*.disposition",
     "collections.*.cache",
     "collections.*.dotfiles",
+    "collections.*.resume_grace",
     "clients.name",
     "clients.roles",
     "clients.allow",
@@ -88,11 +92,13 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     let data_dir = overrides.data_dir.clone().unwrap_or(data_dir);
     let key_source = keys(root.section("keys"), &data_dir, errors);
     let listen = listen(root.section("listen"), overrides, errors);
+    let origins = origins(root.section("api"), errors);
     let limits = limits(root.section("limits"));
     let mut redis = keeping::redis(root.section("store"), errors);
     let Revocation { mode, staleness, leeway } =
         keeping::revocation(root.section("revocation"), redis.as_mut(), errors);
     let session_window = keeping::downloads(root.section("downloads"), errors);
+    let refresh_grace = keeping::links(root.section("links"), errors);
     let store = redis
         .map_or(StoreConfig::Embedded, |redis| StoreConfig::Redis(Box::new(RedisConfig { session_window, ..redis })));
     let collections = collections(root.section("collections"), overrides, errors);
@@ -107,10 +113,12 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
         key_source,
         listen,
         limits,
+        origins,
         store,
         mode,
         staleness,
         session_window,
+        refresh_grace,
         bounds: Bounds { max_ttl: collections.values().map(|one| one.max_ttl).max().unwrap_or_default(), leeway },
         collections,
         clients,
@@ -203,6 +211,12 @@ fn listen(mut section: Section<'_>, overrides: &Overrides, errors: &Errors) -> L
     }
 }
 
+fn origins(mut section: Section<'_>, errors: &Errors) -> Origins {
+    let origins = section.texts("cors_origins").and_then(|list| list.parse(errors, |list| Origins::parse(&list)));
+    section.finish();
+    origins.unwrap_or_default()
+}
+
 fn limits(mut section: Section<'_>) -> Limits {
     let default = Limits::default();
     let mut number = |key, least, most, default: usize| {
@@ -271,6 +285,9 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
         })
     });
     let cache = section.span("cache").map(|found| found.value);
+    let resume_grace = section.span("resume_grace").and_then(|found| {
+        found.parse(errors, |span| if span <= MAX_RESUME_GRACE { Ok(span) } else { Err("must be at most \"23h\"") })
+    });
     let dotfiles = section.boolean("dotfiles").is_some_and(|found| found.value);
     section.finish();
 
@@ -298,6 +315,7 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
     collection.max_ttl = max_ttl.unwrap_or(collection.max_ttl);
     collection.cache = cache.unwrap_or(collection.cache);
     collection.disposition = disposition.unwrap_or(collection.disposition);
+    collection.resume_grace = resume_grace.unwrap_or(collection.resume_grace);
     collection.dotfiles = if dotfiles { Dotfiles::Allowed } else { Dotfiles::Hidden };
     if collection.max_ttl < Duration::from_secs(1) {
         errors.add(&place, &format!("`collections.{name}.max_ttl` must be at least \"1s\""));

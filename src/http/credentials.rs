@@ -33,11 +33,23 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Tells callers apart whose requests have nothing to do with each other.
+    pub fn identity(&self) -> &str {
+        &self.0.name
+    }
+}
+
 impl FromRequestParts<Arc<AppState>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<AppState>) -> Result<Self, Problem> {
         if let Some(Assumed(Some(caller))) = parts.extensions.get::<Assumed>() {
+            return Ok(caller.clone());
+        }
+        let visit = parts.extensions.get::<Visit>();
+        if let Some(caller) = visit.and_then(Visit::caller) {
+            // Not to be counted twice.
             return Ok(caller.clone());
         }
         let refuse = |detail: &str| Problem::new(ProblemKind::Unauthorized).detail(detail);
@@ -54,11 +66,11 @@ impl FromRequestParts<Arc<AppState>> for Caller {
             .ok_or_else(|| refuse("The Authorization header must be `Bearer` and an API key."))?;
         let moment = state.clock.now();
         let client = state.clients.authenticate(key, moment.wall);
-        let client = client.ok_or_else(|| refuse("The API key is not known here."))?;
-        if let Some(visit) = parts.extensions.get::<Visit>() {
-            visit.of_client(&client);
+        let caller = client.map(Self).ok_or_else(|| refuse("The API key is not known here."))?;
+        if let Some(visit) = visit {
+            visit.of_caller(&caller);
         }
-        state.limiter.admit_request(&client, moment.uptime)?;
-        Ok(Self(client))
+        state.limiter.admit_request(&caller.0, moment.uptime)?;
+        Ok(caller)
     }
 }

@@ -40,15 +40,22 @@ pub async fn read(request: Request<Body>, state: &AppState, kinds: &[&str]) -> R
         let advice = format!("Send `Content-Type: {}`.", kinds.join("` or `"));
         return Err(Problem::new(ProblemKind::UnsupportedMediaType).detail(advice));
     }
-    let limit = state.limits.body_bytes;
-    let body = Limited::new(request.into_body(), limit).collect().await.map_err(|error| {
+    read_body(request.into_body(), state.limits.body_bytes).await
+}
+
+/// Reads a body to its end.
+///
+/// # Errors
+/// When it is larger than the limit, or ends early.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let read = Limited::new(body, limit).collect().await.map_err(|error| {
         if error.downcast_ref::<LengthLimitError>().is_some() {
             Problem::new(ProblemKind::PayloadTooLarge).detail(format!("At most {limit} bytes are taken."))
         } else {
             Problem::new(ProblemKind::InvalidRequest).detail("The body could not be read to its end.")
         }
     })?;
-    Ok(body.to_bytes())
+    Ok(read.to_bytes())
 }
 
 /// Reads JSON text.

@@ -13,6 +13,7 @@ use super::credentials::Caller;
 use super::json::{Json, parse};
 use super::problem::{Problem, ProblemKind};
 use super::rates::{Visit, admit_links};
+use super::revocations::RevocationBody;
 use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
@@ -48,14 +49,25 @@ pub struct Batch {
 /// What became of the items, in their order.
 #[derive(Serialize)]
 pub struct BatchResults {
-    results: Vec<BatchResult>,
+    pub results: Vec<BatchResult>,
 }
 
+/// What became of one item.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum BatchResult {
+pub enum BatchResult {
     Link(Box<Link>),
     Problem(Value),
+}
+
+impl BatchResult {
+    /// A link, or why there is none.
+    pub fn of(made: Result<Link, impl Into<Problem>>) -> Self {
+        match made {
+            Ok(link) => Self::Link(Box::new(link)),
+            Err(why) => Self::Problem(why.into().to_json()),
+        }
+    }
 }
 
 /// Makes up to [`MAX_BATCH`] links: 200, each result a link or a problem.
@@ -66,11 +78,7 @@ pub async fn batch(
 ) -> Result<axum::Json<BatchResults>, Problem> {
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
-    if batch.links.is_empty() || batch.links.len() > MAX_BATCH {
-        return Err(Problem::new(ProblemKind::InvalidRequest)
-            .detail(format!("`links` must hold 1 to {MAX_BATCH} requests."))
-            .with("field", "links"));
-    }
+    check_size(batch.links.len())?;
     let now = state.clock.now().wall;
     let requests: Vec<Result<MintRequest, Problem>> =
         batch.links.iter().map(|item| parse(item.get().as_bytes())).collect();
@@ -80,13 +88,19 @@ pub async fn batch(
         mint_one(&state, client, request, revocations, now)
     };
     let mint_all = |revocations: &dyn RevocationView| {
-        let results = requests.iter().map(|request| match mint(request, revocations) {
-            Ok(link) => BatchResult::Link(Box::new(link)),
-            Err(problem) => BatchResult::Problem(problem.to_json()),
-        });
-        results.collect()
+        requests.iter().map(|request| BatchResult::of(mint(request, revocations))).collect()
     };
     Ok(axum::Json(BatchResults { results: state.consult(mint_all).await? }))
+}
+
+/// Whether a batch is neither empty nor too large.
+pub fn check_size(items: usize) -> Result<(), Problem> {
+    if (1..=MAX_BATCH).contains(&items) {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::InvalidRequest)
+        .detail(format!("`links` must hold 1 to {MAX_BATCH} items."))
+        .with("field", "links"))
 }
 
 /// What is to be inspected.
@@ -96,26 +110,57 @@ pub struct InspectRequest {
     link: String,
 }
 
+/// What there is to say about a link, and the revocations that cover it.
+#[derive(Serialize)]
+pub struct InspectAnswer {
+    #[serde(flatten)]
+    inspection: Inspection,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    revocations: Vec<RevocationBody>,
+}
+
 /// Says what a link holds and how it would be judged now: 200 also for the worst of links.
 pub async fn inspect(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     Json(request): Json<InspectRequest>,
-) -> Result<axum::Json<Inspection>, Problem> {
+) -> Result<axum::Json<InspectAnswer>, Problem> {
     caller.require(Role::Inspect)?;
     let now = state.clock.now();
     let inspect = |view: &dyn RevocationView, tally| {
         let informed = Informed { view, tally };
         state.signing.inspect(&request.link, &informed, state.staleness, now)
     };
-    let inspection = state.consult(|view| inspect(view, None)).await?;
-    let Some(counted) = inspection.counted_download() else { return Ok(axum::Json(inspection)) };
-    let tally = state.store.count(&counted).await.ok();
-    Ok(axum::Json(state.consult(|view| inspect(view, tally)).await?))
+    let mut inspection = state.consult(|view| inspect(view, None)).await?;
+    if let Some(counted) = inspection.counted_download() {
+        let tally = state.store.count(&counted).await.ok();
+        inspection = state.consult(|view| inspect(view, tally)).await?;
+    }
+    let revocations = covering(&state, &inspection).await;
+    Ok(axum::Json(InspectAnswer { inspection, revocations }))
+}
+
+/// The revocations that cover a link, as far as the store can be asked.
+async fn covering(state: &AppState, inspection: &Inspection) -> Vec<RevocationBody> {
+    let Some(contents) = inspection.contents.as_ref().filter(|contents| contents.revoked_by.is_some()) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for target in contents.targets() {
+        match state.store.strictest(&target).await {
+            Ok(Some(revocation)) if revocation.covers(contents.issued_at.0) => {
+                found.push(RevocationBody::new(revocation));
+            }
+            Ok(_) => {}
+            // That it is revoked is known; by what is worth nobody's waiting.
+            Err(_) => break,
+        }
+    }
+    found
 }
 
 /// Without knowing what is revoked, nothing is minted that may be.
-async fn ready(state: &AppState) -> Result<(), Problem> {
+pub async fn ready(state: &AppState) -> Result<(), Problem> {
     // Why is for operators: /readyz says it.
     state.judges().await.map_err(|_| {
         Problem::new(ProblemKind::CannotJudge).detail("What is revoked is not known right now. Ask again later.")
@@ -144,9 +189,6 @@ impl From<MintError> for Problem {
         let detail = error.to_string();
         let invalid = |field: &str| Self::new(ProblemKind::InvalidRequest).detail(detail.clone()).with("field", field);
         match error {
-            MintError::NotSupportedYet(field) => {
-                Self::new(ProblemKind::NotSupportedYet).detail(detail).with("field", field)
-            }
             MintError::UnknownCollection => invalid("collection"),
             MintError::TwoExpiries => invalid("expires_at"),
             MintError::Network(_) => invalid("client_networks"),

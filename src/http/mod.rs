@@ -5,6 +5,7 @@
 //! | download | `GET`, `HEAD /download/{collection}/{token}` | [`download`] |
 //! | download | `GET /auth` | [`edge_auth`] |
 //! | api | `POST /v1/links`, `/v1/links/batch` | [`links`] |
+//! | api | `POST /v1/links/refresh` | [`refresh`] |
 //! | api | `POST /v1/links/inspect` | [`links`] |
 //! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`] |
 //! | api | `GET /v1/verifiers` | [`verifiers`] |
@@ -18,6 +19,7 @@ mod clients;
 mod credentials;
 mod download;
 mod edge_auth;
+mod idempotency;
 mod json;
 mod links;
 pub mod listen;
@@ -26,10 +28,13 @@ mod ops;
 mod page;
 mod problem;
 mod rates;
+mod refresh;
+mod request_id;
 mod revocations;
 pub mod server;
 mod state;
 mod verifiers;
+pub mod web;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,19 +42,21 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, MatchedPath, State};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt;
+use tracing::Instrument;
 
 pub use self::credentials::Caller;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};
 pub use self::problem::{Problem, ProblemKind, TYPE_PREFIX};
 use self::rates::Visit;
+use self::request_id::RequestId;
 use self::server::Answer;
 pub use self::state::AppState;
 use crate::edge::has_redirect;
@@ -108,7 +115,8 @@ impl Routes {
     pub async fn call(&self, peer: Peer, mut request: Request<Body>) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
         request.extensions_mut().insert(peer);
-        let answer = self.router.clone().oneshot(request);
+        let id = RequestId::of(request.headers());
+        let answer = self.router.clone().oneshot(request).instrument(id.span());
         let mut response = match tokio::time::timeout(self.request_timeout, answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
@@ -117,6 +125,7 @@ impl Routes {
         if is_head {
             *response.body_mut() = Body::empty();
         }
+        id.put(response.headers_mut());
         response
     }
 }
@@ -139,9 +148,10 @@ impl Answer for Routes {
 }
 
 fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
-    Router::new()
+    let router = Router::new()
         .route("/v1/links", post(links::mint))
         .route("/v1/links/batch", post(links::batch))
+        .route("/v1/links/refresh", post(refresh::refresh))
         .route("/v1/links/inspect", post(links::inspect))
         .route("/v1/revocations", post(revocations::create).get(revocations::list))
         .route("/v1/revocations/{id}", get(revocations::find).delete(revocations::reinstate))
@@ -150,8 +160,15 @@ fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
         .route("/v1/clients/{name}", get(clients::find).patch(clients::patch).delete(clients::remove))
         .route("/v1/clients/{name}/keys", post(clients::add_key))
         .route("/v1/clients/{name}/keys/{id}", delete(clients::drop_key))
-        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(state), account))
+        .route_layer(from_fn(web::tag))
+        .route_layer(from_fn_with_state(Arc::clone(state), idempotency::once))
+        .route_layer(from_fn_with_state(Arc::clone(state), account))
         .layer(Extension(credentials::Assumed(caller)))
+        .layer(web::compression());
+    match state.origins.layer() {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 fn ops_router() -> Router<Arc<AppState>> {

@@ -34,7 +34,6 @@ pub enum ProblemKind {
     OutsidePolicy,
     RateLimited,
     InvalidRequest,
-    NotSupportedYet,
     UnsupportedMediaType,
     PayloadTooLarge,
     AlreadyRevoked,
@@ -42,6 +41,8 @@ pub enum ProblemKind {
     ClientReadOnly,
     LastAdmin,
     PreconditionFailed,
+    RequestInProgress,
+    IdempotencyKeyReused,
     NotYetSafe,
     StoreUnavailable,
     StoreFull,
@@ -51,7 +52,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidLink,
         Self::Expired,
         Self::Revoked,
@@ -66,7 +67,6 @@ impl ProblemKind {
         Self::OutsidePolicy,
         Self::RateLimited,
         Self::InvalidRequest,
-        Self::NotSupportedYet,
         Self::UnsupportedMediaType,
         Self::PayloadTooLarge,
         Self::AlreadyRevoked,
@@ -74,6 +74,8 @@ impl ProblemKind {
         Self::ClientReadOnly,
         Self::LastAdmin,
         Self::PreconditionFailed,
+        Self::RequestInProgress,
+        Self::IdempotencyKeyReused,
         Self::NotYetSafe,
         Self::StoreUnavailable,
         Self::StoreFull,
@@ -102,7 +104,6 @@ impl ProblemKind {
             Self::OutsidePolicy => (StatusCode::FORBIDDEN, "outside-policy", "The client's policy does not allow this"),
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too much in too short a time"),
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid"),
-            Self::NotSupportedYet => (StatusCode::BAD_REQUEST, "not-supported-yet", "This is not supported yet"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
             }
@@ -116,6 +117,12 @@ impl ProblemKind {
             Self::PreconditionFailed => {
                 (StatusCode::PRECONDITION_FAILED, "precondition-failed", "It has changed since it was read")
             }
+            Self::RequestInProgress => (StatusCode::CONFLICT, "request-in-progress", "The same request is under way"),
+            Self::IdempotencyKeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The Idempotency-Key was used for another request",
+            ),
             Self::NotYetSafe => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not-yet-safe", "The revocation is recorded, but not yet safe")
             }
@@ -283,6 +290,7 @@ impl From<MintRefusal> for Problem {
             MintRefusal::ContentType(_) => Some("content_type"),
             MintRefusal::TooManyNetworks => Some("client_networks"),
             MintRefusal::MaxDownloads => Some("max_downloads"),
+            MintRefusal::RateLimit => Some("rate_limit"),
             MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_) => Some("expires_in"),
             MintRefusal::NotBeforeAfterEnd => Some("not_before"),
             MintRefusal::CollectionNotAllowed => Some("collection"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::credentials::Caller;
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 use crate::clients::{Client, Exceeded};
@@ -21,14 +22,19 @@ pub struct Visit(Arc<Visitor>);
 
 #[derive(Default)]
 struct Visitor {
-    client: OnceLock<Arc<Client>>,
+    caller: OnceLock<Caller>,
     subject: OnceLock<String>,
 }
 
 impl Visit {
-    /// The client is known now.
-    pub fn of_client(&self, client: &Arc<Client>) {
-        let _ = self.0.client.set(Arc::clone(client));
+    /// Whoever calls was let in before in the course of this request.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.0.caller.get()
+    }
+
+    /// Whoever calls is known now.
+    pub fn of_caller(&self, caller: &Caller) {
+        let _ = self.0.caller.set(caller.clone());
     }
 
     /// The request is about links of one subject.
@@ -40,7 +46,7 @@ impl Visit {
 
     /// Tells a client that has limits what they are and what is left.
     pub fn tell(&self, state: &AppState, headers: &mut HeaderMap) {
-        let Some(client) = self.0.client.get().filter(|client| !client.rates.is_empty()) else { return };
+        let Some(Caller(client)) = self.caller().filter(|caller| !caller.0.rates.is_empty()) else { return };
         let policies = client.rates.iter().map(|(limit, quota)| {
             format!("\"{}\";q={};w={}", limit.as_str(), quota.burst(), whole_seconds(quota.window()))
         });

@@ -20,7 +20,7 @@ use crate::entropy::random;
 use crate::mint::DEFAULT_COLLECTION;
 use crate::revocation::{
     Applied, DEFAULT_PAGE, IssuedBefore, Kind, ListQuery, MAX_PAGE, MAX_REASON_BYTES, Proposal, Recorded, Revocation,
-    RevocationId, Shortfall, Target,
+    RevocationId, Shortfall, Target, lift,
 };
 use crate::span::parse_span;
 use crate::token::{Invalid, KeyId};
@@ -89,7 +89,8 @@ pub struct RevocationBody {
 }
 
 impl RevocationBody {
-    fn new(revocation: Revocation) -> Self {
+    /// A revocation as people see it.
+    pub fn new(revocation: Revocation) -> Self {
         Self {
             id: revocation.id.to_string(),
             kind: revocation.kind,
@@ -335,7 +336,8 @@ pub async fn reinstate(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let client = caller.require(Role::Revoke)?;
-    let revocation = state.store.reinstate(&parse_id(id)?).await?.ok_or_else(unknown)?;
+    let (id, now, bounds) = (parse_id(id)?, state.clock.now().wall, state.signing.bounds);
+    let revocation = lift(&*state.store, &id, now, bounds).await?.ok_or_else(unknown)?;
     tracing::info!(id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -102,7 +102,9 @@ impl Index {
     /// How many entries there are.
     pub fn counts(&self) -> IndexCounts {
         let tables = self.tables.load();
-        IndexCounts { links: tables.links.len(), cut_offs: tables.cut_offs.len() }
+        // What was lifted is only a trace.
+        let cut_offs = tables.cut_offs.len().saturating_sub(tables.cut_offs.count(b'l'));
+        IndexCounts { links: tables.links.len(), cut_offs }
     }
 
     /// Forgets entries that can match no link any more.

@@ -1,12 +1,12 @@
 //! What a client may mint: a wish goes in, claims come out.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use thiserror::Error;
 
-use super::claims::{Claims, MAX_DOWNLOADS};
+use super::claims::{Claims, MAX_DOWNLOADS, MAX_RATE_LIMIT};
 use super::features::{Feature, FeatureFault, FeatureRules, Features};
 use super::names::{ClientName, ContentType, Disposition, FileName, Invalid, MediaPath, Subject};
 use super::networks::{MAX_NETWORKS, Networks};
@@ -35,6 +35,7 @@ pub struct MintWish<'a> {
     pub content_type: Option<&'a str>,
     pub networks: &'a [IpNet],
     pub max_downloads: Option<u64>,
+    pub rate_limit: Option<u64>,
 }
 
 /// The bounds within which one client mints.
@@ -67,6 +68,8 @@ pub enum MintRefusal {
     TooManyNetworks,
     #[error("`max_downloads` must be from 1 to {MAX_DOWNLOADS}")]
     MaxDownloads,
+    #[error("`rate_limit` must be from 1 to {MAX_RATE_LIMIT} bytes per second")]
+    RateLimit,
     #[error("the link would end before it begins: `expires_in` must be at least 1 second, `expires_at` in the future")]
     AlreadyOver,
     #[error("`not_before` must lie before the link's end")]
@@ -146,8 +149,13 @@ impl MintPolicy {
                 Some(within.and_then(NonZeroU32::new).ok_or(MintRefusal::MaxDownloads)?)
             }
         };
+        let rate_limit = match wish.rate_limit {
+            None => None,
+            Some(wanted) if wanted > MAX_RATE_LIMIT => return Err(MintRefusal::RateLimit),
+            Some(wanted) => Some(NonZeroU64::new(wanted).ok_or(MintRefusal::RateLimit)?),
+        };
         self.allows(rules.name.as_str(), path)?;
-        let max_ttl = self.max_ttl.map_or(rules.max_ttl, |own| own.min(rules.max_ttl));
+        let max_ttl = self.max_ttl(rules);
         let expires_at = match wish.expiry {
             Some(Expiry::At(time)) => time,
             Some(Expiry::In(life)) => now.plus(life),
@@ -175,8 +183,13 @@ impl MintPolicy {
             content_type,
             networks: Networks::parse(network_bytes).unwrap_or_default(),
             max_downloads,
-            rate_limit: None,
+            rate_limit,
         })
+    }
+
+    /// The longest life it grants in a collection.
+    pub fn max_ttl(&self, rules: CollectionRules<'_>) -> Duration {
+        self.max_ttl.map_or(rules.max_ttl, |own| own.min(rules.max_ttl))
     }
 
     fn allows(&self, collection: &str, path: MediaPath<'_>) -> Result<(), MintRefusal> {

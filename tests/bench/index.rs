@@ -260,8 +260,8 @@ fn with_tokens(work: impl FnOnce(&[VerifiedToken<'_>])) {
     let texts: Vec<String> = (0..TOKENS).filter_map(|number| mint(&keyring, number).ok()).collect();
     let mut buffers: Vec<TokenBuffer> = (0..texts.len()).map(|_| TokenBuffer::default()).collect();
     let name = CollectionName::parse("image").unwrap_or_else(|error| panic!("{error}"));
-    let rules = CollectionRules { name, max_ttl: HOUR * 2, dotfiles: Dotfiles::Hidden };
-    let presentation = Presentation { now: NOW, client_address: None };
+    let rules = CollectionRules { name, max_ttl: HOUR * 2, dotfiles: Dotfiles::Hidden, resume_grace: Duration::ZERO };
+    let presentation = Presentation { now: NOW, client_address: None, resumes: false };
     let verified: Vec<VerifiedToken<'_>> = texts
         .iter()
         .zip(&mut buffers)

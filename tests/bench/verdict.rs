@@ -71,9 +71,14 @@ fn index(links: usize) -> Index {
 }
 
 fn verdict(index: &Index, keyring: &Keyring, text: &str) -> bool {
-    let rules = CollectionRules { name: collection(), max_ttl: Duration::from_secs(7_200), dotfiles: Dotfiles::Hidden };
+    let rules = CollectionRules {
+        name: collection(),
+        max_ttl: Duration::from_secs(7_200),
+        dotfiles: Dotfiles::Hidden,
+        resume_grace: Duration::ZERO,
+    };
     let policy = StalenessPolicy { max_staleness: Duration::from_secs(30), on_stale: OnStale::Deny };
-    let presentation = Presentation { now: NOW, client_address: None };
+    let presentation = Presentation { now: NOW, client_address: None, resumes: false };
     let mut buffer = TokenBuffer::default();
     let Ok(token) = UntrustedToken::parse(text, &mut buffer) else { return false };
     let Ok(verified) = verify(token, rules, keyring, presentation) else { return false };

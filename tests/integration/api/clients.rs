@@ -443,6 +443,12 @@ fn features_are_required_and_permitted_by_name() {
     let results = linkgate.api_with(&key, "POST", "/v1/links/batch", &batch).json()["results"].clone();
     assert_eq!((&results[0]["rule"], &results[1]["path"]), (&json!("require"), &json!("a.txt")));
 
+    let patch = json!({ "policy": { "require": ["stable", "rate_limit"], "permit": null } });
+    assert_eq!(linkgate.api("PATCH", "/v1/clients/strict", &patch).status, 200);
+    assert_eq!(refused(&mint(json!({ "stable": true })), 403, "outside-policy")["field"], "rate_limit");
+    assert_eq!(refused(&mint(json!({ "rate_limit": 1000 })), 403, "outside-policy")["field"], "stable");
+    let made = mint(json!({ "stable": true, "rate_limit": 1000, "expires_in": 600 }));
+    assert_eq!(made.status, 201, "{}", made.text());
     let patch = json!({ "policy": { "require": ["client_networks"], "permit": null } });
     assert_eq!(linkgate.api("PATCH", "/v1/clients/strict", &patch).status, 200);
     assert_eq!(refused(&mint(json!({ "client_networks": [] })), 403, "outside-policy")["field"], "client_networks");

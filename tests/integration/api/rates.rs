@@ -163,3 +163,46 @@ fn a_rate_that_changes_counts_at_once_on_a_running_server() {
     assert_eq!(linkgate.api("PATCH", "/v1/clients/limited", &lifted).status, 200);
     assert_eq!(mint(&linkgate, &key, None).header("ratelimit"), None);
 }
+
+#[test]
+fn a_refreshed_link_is_one_of_its_client_and_of_its_subject() {
+    let rates = ["--links-per-second", "1", "--links-burst", "6"];
+    let subjects = ["--subject-links-per-second", "1", "--subject-links-burst", "2"];
+    let (linkgate, key) = with_client(&[rates, subjects].concat());
+    let link = mint(&linkgate, &key, Some("u")).json()["url"].clone();
+    let refresh = |links: &[&Value]| linkgate.api_with(&key, "POST", "/v1/links/refresh", &json!({ "links": links }));
+    assert_eq!(refresh(&[&link]).status, 200);
+    slowed_down(&refresh(&[&link, &link]), "subject_links_per_second");
+    assert_eq!(refused(&refresh(&[&link; 3]), 403, "outside-policy")["rule"], "subject_links_burst");
+    assert_eq!(refused(&refresh(&[&json!("x"); 7]), 403, "outside-policy")["rule"], "links_burst");
+    slowed_down(&refresh(&[&json!("x"); 6]), "links_per_second");
+}
+
+#[test]
+fn a_request_that_is_sent_again_with_its_key_counts_as_a_request_and_makes_no_link() {
+    let (linkgate, key) = with_client(&[
+        "--requests-per-second",
+        "1",
+        "--requests-burst",
+        "3",
+        "--links-per-second",
+        "1",
+        "--links-burst",
+        "1",
+    ]);
+    let authorization = format!("Bearer {key}");
+    let headers =
+        [("Authorization", authorization.as_str()), ("Content-Type", "application/json"), ("Idempotency-Key", "once")];
+    let mint = || request(&linkgate.place(), "POST", "/v1/links", &headers, b"{\"path\":\"a.txt\"}");
+    let first = mint();
+    assert_eq!(first.status, 201);
+    assert_eq!(parameter(&first, "ratelimit", "requests", "r"), Some(2), "it was counted once: {first:?}");
+    let again = mint();
+    assert_eq!((again.status, again.json()), (201, first.json()));
+    assert!(again.header("ratelimit").is_some());
+    let mut answer = mint();
+    while answer.status == 201 {
+        answer = mint();
+    }
+    slowed_down(&answer, "requests_per_second");
+}

@@ -1,5 +1,9 @@
 //! Making links: from a request, through a client's policy and the revocations, to a URL.
 
+mod identify;
+mod refresh;
+mod stable;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,6 +12,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::identify::Identified;
+pub(crate) use self::identify::examine_in;
+pub use self::refresh::RefreshError;
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::entropy;
@@ -88,8 +95,6 @@ pub struct Link {
 /// Why no link was made.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MintError {
-    #[error("`{0}` is not supported yet")]
-    NotSupportedYet(&'static str),
     #[error("there is no collection of that name here")]
     UnknownCollection,
     #[error("give either `expires_in` or `expires_at`, not both")]
@@ -118,10 +123,6 @@ impl Signing {
         now: UnixMillis,
     ) -> Result<Link, MintError> {
         policy.check_features(request.features())?;
-        let later = [("stable", request.stable == Some(true)), ("rate_limit", request.rate_limit.is_some())];
-        if let Some((field, _)) = later.into_iter().find(|(_, is_asked)| *is_asked) {
-            return Err(MintError::NotSupportedYet(field));
-        }
         let collection = self
             .collections
             .get(request.collection.as_deref().unwrap_or(DEFAULT_COLLECTION))
@@ -142,6 +143,7 @@ impl Signing {
             content_type: request.content_type.as_deref(),
             networks: &networks,
             max_downloads: request.max_downloads,
+            rate_limit: request.rate_limit,
         };
         let client = ClientName::parse(client).map_err(|_| MintRefusal::CollectionNotAllowed)?;
         let mut network_bytes = Vec::new();
@@ -156,13 +158,19 @@ impl Signing {
             collection: collection.name().as_str(),
             path: claims.path.as_str(),
         };
-        let issued_at = issue_time(revocations, bearings, now, self.bounds.leeway).map_err(MintError::Covered)?;
-        if request.expires_at.is_none() {
-            // A life that was asked for begins when the link counts as issued.
-            claims.expires_at = claims.expires_at.plus(issued_at.since(now));
-        }
-        claims.issued_at = issued_at;
-        let id = entropy::token_id();
+        let id = if request.stable == Some(true) {
+            let max_ttl = policy.max_ttl(collection.rules());
+            let (signing, revoked) = ((&**keyring, collection.name()), (revocations, bearings));
+            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked, self.bounds)?
+        } else {
+            let issued_at = issue_time(revocations, bearings, now, self.bounds.leeway).map_err(MintError::Covered)?;
+            if request.expires_at.is_none() {
+                // A life that was asked for begins when the link counts as issued.
+                claims.expires_at = claims.expires_at.plus(issued_at.since(now));
+            }
+            claims.issued_at = issued_at;
+            entropy::token_id()
+        };
         let token = seal(&keyring, collection.name(), id, &claims).map_err(|_| MintError::TooLong)?;
         Ok(Link {
             url: self.url(collection, &token),

@@ -1,0 +1,63 @@
+//! `POST /v1/links/refresh`: new links for old ones, so that nothing breaks on screen.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::credentials::Caller;
+use super::json::Json;
+use super::links::{BatchResult, BatchResults, check_size, ready};
+use super::problem::{Problem, ProblemKind};
+use super::rates::admit_links;
+use super::state::AppState;
+use crate::clients::Role;
+use crate::mint::RefreshError;
+use crate::revocation::RevocationView;
+
+/// The old links: whole URLs or tokens.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshRequest {
+    links: Vec<String>,
+    /// Life of the new links in seconds, where it is not to be that of the old ones.
+    expires_in: Option<u64>,
+}
+
+/// Makes up to [`crate::mint::MAX_BATCH`] links: 200, each result a link or a problem.
+pub async fn refresh(
+    State(state): State<Arc<AppState>>,
+    caller: Caller,
+    Json(request): Json<RefreshRequest>,
+) -> Result<axum::Json<BatchResults>, Problem> {
+    let client = caller.require(Role::Mint)?;
+    ready(&state).await?;
+    check_size(request.links.len())?;
+    let now = state.clock.now().wall;
+    // Whom the old links are for takes some looking.
+    let has_subjects = client.rates.subject_links.is_some();
+    let subject = |link: &String| has_subjects.then(|| state.signing.subject_of(link, now))?;
+    let subjects: Vec<Option<String>> = request.links.iter().map(subject).collect();
+    admit_links(&state, client, subjects.iter().map(Option::as_deref))?;
+    let who = (client.name.as_str(), &client.policy);
+    let refresh_all = |revocations: &dyn RevocationView| {
+        let refresh =
+            |link: &String| state.signing.refresh(link, who, request.expires_in, state.refresh_grace, revocations, now);
+        request.links.iter().map(|link| BatchResult::of(refresh(link))).collect()
+    };
+    Ok(axum::Json(BatchResults { results: state.consult(refresh_all).await? }))
+}
+
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        let kind = match error {
+            RefreshError::Invalid(_) => ProblemKind::InvalidLink,
+            RefreshError::Foreign => ProblemKind::OutsidePolicy,
+            RefreshError::LongExpired(_) => ProblemKind::Expired,
+            RefreshError::Revoked(_) => ProblemKind::Revoked,
+            RefreshError::Counted => ProblemKind::InvalidRequest,
+            RefreshError::Mint(error) => return error.into(),
+        };
+        Self::new(kind).detail(error.to_string())
+    }
+}
