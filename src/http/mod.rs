@@ -89,6 +89,11 @@ impl Routes {
             .fallback(|| async { Problem::new(ProblemKind::NotFound) })
             .method_not_allowed_fallback(|| async { Problem::new(ProblemKind::MethodNotAllowed) })
             .with_state(Arc::clone(state));
+        // Around everything: a browser asks about an address with a method that nothing else answers.
+        let router = match state.origins.layer() {
+            Some(cors) if audiences.contains(&Audience::Api) => router.layer(cors),
+            _ => router,
+        };
         Self {
             state: Arc::clone(state),
             has_downloads: audiences.contains(&Audience::Download),
@@ -140,7 +145,7 @@ impl Answer for Routes {
 }
 
 fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
-    let router = Router::new()
+    Router::new()
         .route("/v1/links", post(links::mint))
         .route("/v1/links/batch", post(links::batch))
         .route("/v1/links/refresh", post(refresh::refresh))
@@ -152,11 +157,7 @@ fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
         .route_layer(from_fn_with_state(Arc::clone(state), idempotency::once))
         .route_layer(from_fn_with_state(Arc::clone(state), account))
         .layer(Extension(credentials::Assumed(caller)))
-        .layer(web::compression());
-    match state.origins.layer() {
-        Some(cors) => router.layer(cors),
-        None => router,
-    }
+        .layer(web::compression())
 }
 
 fn ops_router() -> Router<Arc<AppState>> {
