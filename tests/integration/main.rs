@@ -11,10 +11,10 @@
     reason = "a test that cannot go on fails"
 )]
 
-mod shaped;
 mod support;
 
 mod api;
+mod browser;
 mod cli;
 mod configuration;
 mod counted;
@@ -29,3 +29,4 @@ mod modes;
 mod nginx;
 mod promises;
 mod redis;
+mod shaped;

@@ -1,5 +1,6 @@
 //! Servers to test with, each ended when it is dropped.
 
+pub mod browser;
 pub mod fleet;
 pub mod http;
 pub mod linkgate;
