@@ -246,8 +246,8 @@ impl From<MintRefusal> for Problem {
     fn from(refusal: MintRefusal) -> Self {
         let kind = if refusal.is_policy() { ProblemKind::OutsidePolicy } else { ProblemKind::InvalidRequest };
         let field = match refusal {
-            MintRefusal::Path(_) | MintRefusal::PathNotAllowed => Some("path"),
-            MintRefusal::Subject(_) => Some("subject"),
+            MintRefusal::Path(_) | MintRefusal::PathNotAllowed | MintRefusal::ClaimUnusable(_) => Some("path"),
+            MintRefusal::Subject(_) | MintRefusal::SubjectNotAllowed => Some("subject"),
             MintRefusal::FileName(_) => Some("filename"),
             MintRefusal::ContentType(_) => Some("content_type"),
             MintRefusal::TooManyNetworks => Some("client_networks"),

@@ -21,6 +21,7 @@ mod names;
 mod networks;
 mod pattern;
 mod policy;
+mod template;
 mod verify;
 
 pub use claims::{Claims, ClaimsError, MAX_DOWNLOADS};
@@ -34,5 +35,6 @@ pub use names::{
 pub use networks::{MAX_NETWORKS, Networks, parse_network};
 pub use pattern::{PathPattern, PatternError};
 pub use policy::{Expiry, MintPolicy, MintRefusal, MintWish};
+pub use template::{ClaimFault, LoginPolicy, PathTemplate, UnusableClaim, is_claim_name};
 pub use verify::{CollectionRules, NOT_BEFORE_LEEWAY, Presentation, Refusal, VerifiedToken, verify};
 pub(crate) use verify::{Examined, examine};
