@@ -41,7 +41,7 @@ pub mod entropy;
 pub mod files;
 pub mod http;
 pub mod http_client;
-//pub mod identity;
+pub mod identity;
 pub mod inspect;
 pub mod key_file;
 pub mod mint;

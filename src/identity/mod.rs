@@ -1,0 +1,5 @@
+//! Identity providers.
+pub mod algorithm;
+pub mod json;
+pub mod jwks;
+pub mod jwt;
