@@ -35,6 +35,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("revocation/embedded/", &["clock", "revocation"]),
     ("revocation/redis/", &["clients", "clock", "entropy", "files", "revocation", "token"]),
     ("clients/", &["entropy", "files", "revocation", "token"]),
+    ("http_client.rs", &[]),
+    ("identity/", &["clients", "clock", "http_client", "token"]),
+    ("identity/json.rs", &[]),
+    ("identity/algorithm.rs", &[]),
+    ("identity/jwks.rs", &[]),
+    ("identity/jwt.rs", &["clock"]),
     ("edge/", &["clock", "collection", "revocation", "token"]),
     ("mint.rs", &["clock", "collection", "entropy", "revocation", "token"]),
     ("inspect.rs", &["clock", "collection", "mint", "revocation", "token"]),
@@ -46,6 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "collection",
             "edge",
             "entropy",
+            "identity",
             "inspect",
             "mint",
             "revocation",
@@ -54,10 +61,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
         ],
     ),
-    ("config/", &["clients", "collection", "http", "key_file", "mint", "revocation", "span", "telemetry", "token"]),
+    (
+        "config/",
+        &["clients", "collection", "http", "identity", "key_file", "mint", "revocation", "span", "telemetry", "token"],
+    ),
     (
         "app.rs",
-        &["clients", "clock", "collection", "config", "edge", "http", "key_file", "mint", "revocation", "token"],
+        &[
+            "clients",
+            "clock",
+            "collection",
+            "config",
+            "edge",
+            "http",
+            "identity",
+            "key_file",
+            "mint",
+            "revocation",
+            "token",
+        ],
     ),
     (
         "cli/",
@@ -68,6 +90,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "collection",
             "config",
             "http",
+            "http_client",
             "key_file",
             "mint",
             "revocation",
@@ -86,6 +109,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["clock.rs"]),
     ("Instant::now", &["clock.rs"]),
     ("getrandom::", &["entropy.rs"]),
+    ("ring::signature", &["identity/algorithm.rs"]),
+    ("hyper::client", &["http_client.rs"]),
     ("clap::", &["cli/"]),
 ];
 
@@ -101,7 +126,15 @@ const IMPURE: &[&str] = &[
     "std::time::Instant",
     "getrandom",
 ];
-const PURE: &[&str] = &["token/", "revocation/judge.rs", "revocation/target.rs"];
+const PURE: &[&str] = &[
+    "token/",
+    "revocation/judge.rs",
+    "revocation/target.rs",
+    "identity/algorithm.rs",
+    "identity/json.rs",
+    "identity/jwks.rs",
+    "identity/jwt.rs",
+];
 
 fn sources() -> Vec<(String, String)> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {

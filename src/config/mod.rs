@@ -5,6 +5,7 @@
 
 mod callers;
 mod keeping;
+mod providers;
 mod section;
 mod settings;
 mod tree;
@@ -19,6 +20,7 @@ use crate::clients::Client;
 use crate::collection::Collection;
 use crate::http::listen::{Address, ListenConfig};
 use crate::http::server::Limits;
+use crate::identity::ProviderConfig;
 use crate::revocation::redis::RedisConfig;
 use crate::revocation::{Bounds, Mode, StalenessPolicy};
 use crate::telemetry::LogConfig;
@@ -54,6 +56,7 @@ pub struct Config {
     pub bounds: Bounds,
     pub collections: BTreeMap<String, Collection>,
     pub clients: Vec<Client>,
+    pub identity_providers: Vec<ProviderConfig>,
     pub log: LogConfig,
 }
 

@@ -15,7 +15,7 @@ use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
-use crate::inspect::Inspection;
+use crate::inspect::{Contents, Inspection};
 use crate::mint::{Link, MAX_BATCH, MintError, MintRequest};
 use crate::revocation::{Informed, RevocationView};
 use crate::token::MintRefusal;
@@ -89,19 +89,26 @@ pub struct InspectRequest {
     link: String,
 }
 
-/// Says what a link holds and how it would be judged now: 200 also for the worst of links.
+/// Says what a link holds and how it would be judged now: 200 also for the worst of links. A login is told about its
+/// own links only.
 pub async fn inspect(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     Json(request): Json<InspectRequest>,
 ) -> Result<axum::Json<Inspection>, Problem> {
-    caller.require(Role::Inspect)?;
+    let client = caller.require(Role::Inspect)?;
     let now = state.clock.now();
     let inspect = |view: &dyn RevocationView, tally| {
         let informed = Informed { view, tally };
         state.signing.inspect(&request.link, &informed, state.staleness, now)
     };
     let inspection = state.consult(|view| inspect(view, None)).await?;
+    let is_foreign = |contents: &Contents| !client.may_see(&contents.client, contents.subject.as_deref());
+    if inspection.contents.as_ref().is_some_and(is_foreign) {
+        return Err(
+            Problem::new(ProblemKind::OutsidePolicy).detail("A login may inspect links of its own subject only.")
+        );
+    }
     let Some(counted) = inspection.counted_download() else { return Ok(axum::Json(inspection)) };
     let tally = state.store.count(&counted).await.ok();
     Ok(axum::Json(state.consult(|view| inspect(view, tally)).await?))

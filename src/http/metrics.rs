@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::clock::Steps;
+use crate::identity::KeyStatus;
 use crate::revocation::{Denied, IndexCounts, Status};
 use crate::token::Refusal;
 
@@ -106,12 +107,24 @@ struct SetLabel {
     set: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabel {
+    provider: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabel {
+    provider: String,
+}
+
 /// What gauges show at the moment they are asked.
 pub struct Gauges {
     pub counts: IndexCounts,
     pub staleness: Option<Duration>,
     pub clock: Steps,
     pub store: Status,
+    pub providers: Vec<(String, KeyStatus)>,
 }
 
 /// Seconds: a judgement takes about a microsecond.
@@ -124,6 +137,11 @@ pub struct Metrics {
     verify_seconds: Histogram,
     api_requests: Family<OperationLabel, Counter>,
     guarded: Counter,
+    logins: Family<LoginLabel, Counter>,
+    identity_keys: Family<ProviderLabel, Gauge>,
+    identity_keys_age: Family<ProviderLabel, Gauge<f64, AtomicU64>>,
+    identity_fetches: Family<ProviderLabel, Counter>,
+    identity_fetch_failures: Family<ProviderLabel, Counter>,
     revocations: Family<SetLabel, Gauge>,
     staleness: Gauge<f64, AtomicU64>,
     clock_behind: Gauge<f64, AtomicU64>,
@@ -149,6 +167,32 @@ impl Default for Metrics {
             "guarded_redirects",
             "Answers other than 200 that carried a redirect header and were turned into a 500; anything but 0 is a bug",
             guarded.clone(),
+        );
+        let logins = Family::<LoginLabel, Counter>::default();
+        registry.register("logins", "Logins of identity providers, by outcome", logins.clone());
+        let identity_keys = Family::<ProviderLabel, Gauge>::default();
+        registry.register(
+            "identity_keys",
+            "Keys that check an identity provider's logins; 0 when there are none, or none that are fresh enough",
+            identity_keys.clone(),
+        );
+        let identity_keys_age = Family::<ProviderLabel, Gauge<f64, AtomicU64>>::default();
+        registry.register(
+            "identity_keys_age_seconds",
+            "How long ago an identity provider's keys were last fetched; +Inf before the first time",
+            identity_keys_age.clone(),
+        );
+        let identity_fetches = Family::<ProviderLabel, Counter>::default();
+        registry.register(
+            "identity_fetches",
+            "Times an identity provider's keys were asked for",
+            identity_fetches.clone(),
+        );
+        let identity_fetch_failures = Family::<ProviderLabel, Counter>::default();
+        registry.register(
+            "identity_fetch_failures",
+            "Times an identity provider's keys could not be had, or not be used",
+            identity_fetch_failures.clone(),
         );
         let revocations = Family::<SetLabel, Gauge>::default();
         registry.register("revocations", "Entries the verifier judges by", revocations.clone());
@@ -200,6 +244,11 @@ impl Default for Metrics {
             verify_seconds,
             api_requests,
             guarded,
+            logins,
+            identity_keys,
+            identity_keys_age,
+            identity_fetches,
+            identity_fetch_failures,
             revocations,
             staleness,
             clock_behind,
@@ -229,6 +278,11 @@ impl Metrics {
         self.api_requests.get_or_create(&OperationLabel { operation, status }).inc();
     }
 
+    /// Counts a login; `provider` is a configured name, or empty.
+    pub fn count_login(&self, provider: &str, outcome: &'static str) {
+        self.logins.get_or_create(&LoginLabel { provider: provider.to_owned(), outcome }).inc();
+    }
+
     /// Counts an answer that the last layer had to stop.
     pub fn count_guarded(&self) {
         self.guarded.inc();
@@ -236,7 +290,7 @@ impl Metrics {
 
     /// The exposition, with the gauges as they are now.
     pub fn render(&self, now: &Gauges) -> String {
-        let Gauges { counts, staleness, clock, store } = now;
+        let Gauges { counts, staleness, clock, store, providers } = now;
         let set = |name, count: usize| {
             self.revocations.get_or_create(&SetLabel { set: name }).set(count as i64);
         };
@@ -251,10 +305,25 @@ impl Metrics {
         self.load_seconds.set(store.last_load.map_or(0.0, |(took, _)| took.as_secs_f64()));
         raise(&self.stream_garbage, store.garbage);
         raise(&self.snapshot_failures, store.snapshot_failures);
+        self.show_providers(providers);
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => text,
             Err(_) => String::new(),
+        }
+    }
+
+    fn show_providers(&self, providers: &[(String, KeyStatus)]) {
+        // One that was configured away is not shown any more.
+        self.identity_keys.clear();
+        self.identity_keys_age.clear();
+        for (name, status) in providers {
+            let label = ProviderLabel { provider: name.clone() };
+            self.identity_keys.get_or_create(&label).set(status.usable as i64);
+            let age = status.age.map_or(f64::INFINITY, |age| age.as_secs_f64());
+            self.identity_keys_age.get_or_create(&label).set(age);
+            raise(&self.identity_fetches.get_or_create(&label), status.fetches);
+            raise(&self.identity_fetch_failures.get_or_create(&label), status.failed_fetches);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::token::{MintRefusal, Refusal};
 pub const TYPE_PREFIX: &str = "urn:linkgate:problem:";
 /// Seconds after which a request that could not be judged is worth repeating.
 const RETRY_SECONDS: &str = "5";
+const CHALLENGE: &str = "Bearer realm=\"linkgate\"";
 /// Tells nginx's caches to leave a denial alone.
 const X_ACCEL_EXPIRES: HeaderName = HeaderName::from_static("x-accel-expires");
 
@@ -38,6 +39,7 @@ pub enum ProblemKind {
     PayloadTooLarge,
     AlreadyRevoked,
     NotYetSafe,
+    IdentityUnavailable,
     StoreUnavailable,
     StoreFull,
     Timeout,
@@ -46,7 +48,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidLink,
         Self::Expired,
         Self::Revoked,
@@ -65,6 +67,7 @@ impl ProblemKind {
         Self::PayloadTooLarge,
         Self::AlreadyRevoked,
         Self::NotYetSafe,
+        Self::IdentityUnavailable,
         Self::StoreUnavailable,
         Self::StoreFull,
         Self::Timeout,
@@ -87,7 +90,7 @@ impl ProblemKind {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not allowed here")
             }
             Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri-too-long", "The address is too long"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key is needed"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key or login is needed"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The client's roles do not allow this"),
             Self::OutsidePolicy => (StatusCode::FORBIDDEN, "outside-policy", "The client's policy does not allow this"),
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid"),
@@ -99,6 +102,9 @@ impl ProblemKind {
             Self::AlreadyRevoked => (StatusCode::CONFLICT, "already-revoked", "A standing revocation covers this link"),
             Self::NotYetSafe => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not-yet-safe", "The revocation is recorded, but not yet safe")
+            }
+            Self::IdentityUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "identity-unavailable", "This login cannot be checked right now")
             }
             Self::StoreUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "The revocation store cannot be used")
@@ -133,6 +139,8 @@ struct More {
     detail: Option<String>,
     extensions: Map<String, Value>,
     allow: Option<HeaderValue>,
+    /// What `WWW-Authenticate` says besides the realm.
+    challenge: Option<HeaderValue>,
 }
 
 impl Problem {
@@ -159,6 +167,17 @@ impl Problem {
     #[must_use]
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.more.allow = Some(HeaderValue::from_static(methods));
+        self
+    }
+
+    /// Says in `WWW-Authenticate` what is wrong with a token (RFC 6750 §3).
+    #[must_use]
+    pub fn invalid_token(mut self, why: &str) -> Self {
+        // A quoted string has neither quotes nor backslashes there.
+        let why: String =
+            why.chars().filter(|letter| matches!(letter, ' '..='~') && !"\"\\".contains(*letter)).collect();
+        let challenge = format!("{CHALLENGE}, error=\"invalid_token\", error_description=\"{why}\"");
+        self.more.challenge = HeaderValue::from_str(&challenge).ok();
         self
     }
 
@@ -205,7 +224,8 @@ impl Problem {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
             }
             StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"linkgate\""));
+                let challenge = self.more.challenge.unwrap_or(HeaderValue::from_static(CHALLENGE));
+                headers.insert(WWW_AUTHENTICATE, challenge);
             }
             _ => {}
         }

@@ -10,6 +10,7 @@ use super::server::Limits;
 use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::edge::DirectFiles;
+use crate::identity::Logins;
 use crate::mint::Signing;
 use crate::revocation::{
     Answers, Blind, Download, Index, Informed, Mode, OnStale, Questions, RevocationStore, RevocationView,
@@ -26,6 +27,7 @@ pub struct AppState {
     pub staleness: StalenessPolicy,
     pub store: Arc<dyn RevocationStore>,
     pub clients: Registry,
+    pub logins: Arc<Logins>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub listen: ListenConfig,

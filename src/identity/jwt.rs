@@ -191,9 +191,9 @@ impl<'t> UntrustedJwt<'t> {
     }
 }
 
-impl VerifiedJwt<'_> {
+impl<'j> VerifiedJwt<'j> {
     /// What the provider says under a name.
-    pub fn claim(&self, name: &str) -> Option<&Value> {
+    pub fn claim(&self, name: &str) -> Option<&'j Value> {
         self.claims.get(name)
     }
 

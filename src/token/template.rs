@@ -3,6 +3,7 @@
 //! A template such as `users/{sub}/**` becomes a pattern when the claims of one login are put in. A value takes part
 //! literally and within one segment: it can hold no `/` and no `*`, so it never widens a pattern.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -88,9 +89,9 @@ impl PathTemplate {
         }
         let template = Self { pieces };
         // With a plain letter in place of every claim it must be a pattern.
-        PathPattern::parse(&template.fill(|_| Ok::<_, PatternError>("x"))?)?;
+        PathPattern::parse(&template.fill(|_| Ok::<_, PatternError>("x".into()))?)?;
         // Next to a `*` or to another claim, one login's value could pass for the beginning of another's.
-        let marked = template.fill(|_| Ok::<_, PatternError>(MARK))?;
+        let marked = template.fill(|_| Ok::<_, PatternError>(MARK.into()))?;
         let is_ambiguous = |segment: &str| match segment.matches(MARK).count() {
             0 => false,
             1 => segment.contains('*'),
@@ -103,21 +104,24 @@ impl PathTemplate {
     ///
     /// # Errors
     /// The first claim that cannot stand in a path.
-    pub fn bind<'c>(&self, claim: impl Fn(&str) -> Result<&'c str, ClaimFault>) -> Result<PathPattern, UnusableClaim> {
+    pub fn bind<'c>(
+        &self,
+        claim: impl Fn(&str) -> Result<Cow<'c, str>, ClaimFault>,
+    ) -> Result<PathPattern, UnusableClaim> {
         let text = self.fill(|name| {
-            let value = claim(name).and_then(path_part);
+            let value = claim(name).and_then(|value| path_part(&value).map(|()| value));
             value.map_err(|fault| UnusableClaim { claim: Arc::clone(name), fault })
         })?;
         Ok(PathPattern::bound(text))
     }
 
-    fn fill<'v, E>(&self, value: impl Fn(&Arc<str>) -> Result<&'v str, E>) -> Result<String, E> {
+    fn fill<'v, E>(&self, value: impl Fn(&Arc<str>) -> Result<Cow<'v, str>, E>) -> Result<String, E> {
         let mut text = String::new();
         for piece in &self.pieces {
-            text += match piece {
-                Piece::Literal(literal) => literal,
-                Piece::Claim(name) => value(name)?,
-            };
+            match piece {
+                Piece::Literal(literal) => text += literal,
+                Piece::Claim(name) => text += &value(name)?,
+            }
         }
         Ok(text)
     }
@@ -131,7 +135,7 @@ pub fn is_claim_name(text: &str) -> bool {
 }
 
 /// A value that means itself and nothing else within one segment.
-fn path_part(value: &str) -> Result<&str, ClaimFault> {
+fn path_part(value: &str) -> Result<(), ClaimFault> {
     if value.is_empty() {
         return Err(ClaimFault::Empty);
     }
@@ -151,7 +155,7 @@ fn path_part(value: &str) -> Result<&str, ClaimFault> {
             _ => {}
         }
     }
-    Ok(value)
+    Ok(())
 }
 
 /// The policy of a provider's logins, before anybody has logged in.
@@ -170,17 +174,20 @@ impl LoginPolicy {
     ///
     /// # Errors
     /// When the login names nobody its links could be for.
-    pub fn bind<'c>(&self, claim: impl Fn(&str) -> Result<&'c str, ClaimFault>) -> Result<MintPolicy, UnusableClaim> {
+    pub fn bind<'c>(
+        &self,
+        claim: impl Fn(&str) -> Result<Cow<'c, str>, ClaimFault>,
+    ) -> Result<MintPolicy, UnusableClaim> {
         let unusable = |fault| UnusableClaim { claim: Arc::clone(&self.subject_claim), fault };
         let subject = claim(&self.subject_claim).map_err(unusable)?;
-        Subject::parse(subject).map_err(|_| {
+        Subject::parse(&subject).map_err(|_| {
             unusable(match subject.len() {
                 0 => ClaimFault::Empty,
                 length if length > MAX_VALUE_BYTES => ClaimFault::TooLong,
                 _ => ClaimFault::Control,
             })
         })?;
-        let mut policy = MintPolicy { subject: Some(subject.to_owned()), ..self.bounds.clone() };
+        let mut policy = MintPolicy { subject: Some(subject.into_owned()), ..self.bounds.clone() };
         for template in &self.allow {
             match template.bind(&claim) {
                 Ok(pattern) => policy.allow.push(pattern),
@@ -196,14 +203,14 @@ mod tests {
     use super::*;
 
     fn bound(template: &str, value: &str) -> Result<PathPattern, ClaimFault> {
-        PathTemplate::parse(template).unwrap().bind(|_| Ok(value)).map_err(|unusable| unusable.fault)
+        PathTemplate::parse(template).unwrap().bind(|_| Ok(value.into())).map_err(|unusable| unusable.fault)
     }
 
     #[test]
     fn a_login_gets_the_paths_of_its_claims_and_no_others() {
         let claims = |name: &str| match name {
-            "tenant" => Ok("acme"),
-            "sub" => Ok("4"),
+            "tenant" => Ok("acme".into()),
+            "sub" => Ok("4".into()),
             _ => Err(ClaimFault::Missing),
         };
         let template = PathTemplate::parse("tenants/{tenant}/users/{sub}/*.jpg").unwrap();
@@ -264,10 +271,10 @@ mod tests {
             bounds: MintPolicy::default(),
             subject_claim: "sub".into(),
         };
-        let fault = |value: &str| policy.bind(|_| Ok(value)).unwrap_err().fault;
+        let fault = |value: &str| policy.bind(|_| Ok(value.into())).unwrap_err().fault;
         assert_eq!((fault(""), fault("a\n")), (ClaimFault::Empty, ClaimFault::Control));
         assert_eq!(policy.bind(|_| Err(ClaimFault::Missing)).unwrap_err().fault, ClaimFault::Missing);
-        let bound = policy.bind(|_| Ok("a/b")).unwrap();
+        let bound = policy.bind(|_| Ok("a/b".into())).unwrap();
         assert_eq!((bound.allow.len(), bound.subject.as_deref()), (1, Some("a/b")));
         assert_eq!(bound.unusable.unwrap().fault, ClaimFault::Slash);
     }

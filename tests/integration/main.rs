@@ -24,6 +24,7 @@ mod embedded;
 mod faults;
 mod history;
 mod loading;
+mod login;
 mod modes;
 mod nginx;
 mod promises;

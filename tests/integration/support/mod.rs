@@ -2,6 +2,7 @@
 
 pub mod fleet;
 pub mod http;
+pub mod identity;
 pub mod linkgate;
 pub mod nginx;
 pub mod proxy;
