@@ -47,7 +47,9 @@ fn provider(
     errors: &Errors,
 ) -> Option<ProviderConfig> {
     let place = section.place().clone();
-    let errors_before = errors.len();
+    for key in ["name", "issuer", "audience", "algorithms"].into_iter().filter(|key| !section.has(key)) {
+        errors.add(&place, &format!("`identity_providers.{key}` must be set"));
+    }
     let name =
         section.text("name").and_then(|name| name.parse(errors, |name| ClientName::parse(&name).map(|_| name.clone())));
     let issuer = section.text("issuer").and_then(|issuer| issuer.parse(errors, not_empty));

@@ -43,9 +43,10 @@ impl FromRequestParts<Arc<AppState>> for Caller {
         let takes_logins = state.logins.has_providers();
         let refuse = |detail: &str| Problem::new(ProblemKind::Unauthorized).detail(detail);
         let value = parts.headers.get(AUTHORIZATION).ok_or_else(|| {
-            refuse(match takes_logins {
-                true => "Send an API key or a login's JWT as `Authorization: Bearer …`.",
-                false => "Send the API key as `Authorization: Bearer lgk_…`.",
+            refuse(if takes_logins {
+                "Send an API key or a login's JWT as `Authorization: Bearer …`."
+            } else {
+                "Send the API key as `Authorization: Bearer lgk_…`."
             })
         })?;
         let credential = value
@@ -64,7 +65,7 @@ impl FromRequestParts<Arc<AppState>> for Caller {
         }
         let Login { provider, outcome } = state.logins.authenticate(credential).await;
         let name = provider.as_ref().map_or("", |provider| provider.config.name.as_str());
-        state.metrics.count_login(name, outcome.as_ref().map_or_else(LoginRefusal::name, |_| "accepted"));
+        state.metrics.logins.count(name, outcome.as_ref().map_or_else(LoginRefusal::name, |_| "accepted"));
         Ok(Self(outcome?))
     }
 }

