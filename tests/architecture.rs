@@ -41,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity/algorithm.rs", &[]),
     ("identity/jwks.rs", &[]),
     ("identity/jwt.rs", &["clock"]),
+    ("identity/times.rs", &["clock"]),
     ("edge/", &["clock", "collection", "revocation", "token"]),
     ("mint.rs", &["clock", "collection", "entropy", "revocation", "token"]),
     ("inspect.rs", &["clock", "collection", "mint", "revocation", "token"]),
@@ -134,6 +135,7 @@ const PURE: &[&str] = &[
     "identity/json.rs",
     "identity/jwks.rs",
     "identity/jwt.rs",
+    "identity/times.rs",
 ];
 
 fn sources() -> Vec<(String, String)> {

@@ -20,6 +20,7 @@ use thiserror::Error;
 use super::algorithm::Algorithm;
 use super::json::{Bounds, JsonFault, Object, parse_object};
 use super::jwks::{KeyFault, KeySet};
+use super::times::Times;
 use crate::clock::UnixMillis;
 
 /// Longest login, in bytes.
@@ -103,14 +104,6 @@ pub struct UntrustedJwt<'t> {
 pub struct VerifiedJwt<'j> {
     claims: &'j Object,
     times: Times,
-}
-
-/// When a login counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    expires_at: UnixMillis,
-    not_before: Option<UnixMillis>,
-    issued_at: Option<UnixMillis>,
 }
 
 impl<'t> UntrustedJwt<'t> {
@@ -201,53 +194,6 @@ impl<'j> VerifiedJwt<'j> {
     pub const fn times(&self) -> Times {
         self.times
     }
-}
-
-impl Times {
-    fn parse(claims: &Object) -> Result<Self, JwtRefusal> {
-        let time = |name: &'static str| match claims.get(name) {
-            None => Ok(None),
-            Some(value) => numeric_date(value).map(Some).ok_or(JwtRefusal::Time(name)),
-        };
-        Ok(Self {
-            expires_at: time("exp")?.ok_or(JwtRefusal::NoExpiry)?,
-            not_before: time("nbf")?,
-            issued_at: time("iat")?,
-        })
-    }
-
-    /// Judges by a time. The end has no leeway.
-    ///
-    /// # Errors
-    /// When the login is over, or not begun.
-    pub fn judge(&self, leeway: Duration, now: UnixMillis) -> Result<(), JwtRefusal> {
-        if now >= self.expires_at {
-            return Err(JwtRefusal::Expired(now.since(self.expires_at).as_secs()));
-        }
-        let ahead = |time: Option<UnixMillis>| {
-            let time = time.filter(|time| *time > now.plus(leeway))?;
-            Some(time.since(now).as_secs())
-        };
-        if let Some(seconds) = ahead(self.not_before) {
-            return Err(JwtRefusal::NotYetValid(seconds));
-        }
-        if let Some(seconds) = ahead(self.issued_at) {
-            return Err(JwtRefusal::IssuedInTheFuture(seconds));
-        }
-        Ok(())
-    }
-}
-
-/// Seconds since 1970, with a fraction if need be (RFC 7519 §2), within the years that can be written.
-fn numeric_date(value: &Value) -> Option<UnixMillis> {
-    let millis = match value.as_u64() {
-        Some(seconds) => seconds.checked_mul(1_000)?,
-        None => {
-            let millis = value.as_f64()? * 1_000.0;
-            (0.0..=UnixMillis::MAX.0 as f64).contains(&millis).then_some(millis as u64)?
-        }
-    };
-    (millis <= UnixMillis::MAX.0).then_some(UnixMillis(millis))
 }
 
 #[cfg(test)]
@@ -398,6 +344,17 @@ mod tests {
             assert_eq!(refused.name(), "malformed", "{text}: {refused}");
         }
         assert_eq!(judge(&"a".repeat(MAX_JWT_BYTES + 1)), Err(JwtRefusal::TooLong));
+    }
+
+    #[test]
+    fn no_character_of_a_login_can_be_changed() {
+        let good = login(&json!({ "exp": SECONDS + 60, "sub": "42" }));
+        for at in 0..good.len() {
+            for other in ["A", "B", "w", "_", "="] {
+                let altered = format!("{}{other}{}", &good[..at], &good[at + 1..]);
+                assert_eq!(judge(&altered).is_ok(), altered == good, "{altered}");
+            }
+        }
     }
 
     #[test]

@@ -108,6 +108,17 @@ impl Keys {
         Some(Arc::clone(&known.set))
     }
 
+    /// Like [`usable`](Self::usable), but keys that have grown old are fetched first: a machine that slept has not
+    /// noticed yet that it should have.
+    pub async fn usable_or_renewed(&self, clock: &dyn Clock) -> Option<Arc<KeySet>> {
+        let usable = self.usable(clock.now());
+        if usable.is_some() || self.known.load().is_none() {
+            return usable;
+        }
+        self.ask_again(clock).await;
+        self.usable(clock.now())
+    }
+
     /// Has the keys fetched again, unless that was done a moment ago, and waits until it is done.
     pub async fn ask_again(&self, clock: &dyn Clock) {
         let mut ended = self.ended.subscribe();

@@ -3,6 +3,7 @@
 //! | file | job |
 //! | --- | --- |
 //! | [`jwt`] | a login as text: parsed and checked; pure |
+//! | [`times`] | when a login counts; pure |
 //! | [`jwks`] | a provider's key set; pure |
 //! | [`algorithm`], [`json`] | signatures, strict JSON; pure |
 //! | [`fetch`] | getting a key set from a file or a URL |
@@ -22,6 +23,7 @@ pub mod jwt;
 pub mod keys;
 mod provider;
 mod remembered;
+mod times;
 
 use std::sync::Arc;
 

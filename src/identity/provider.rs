@@ -58,19 +58,26 @@ impl Provider {
         jwt: &UntrustedJwt<'_>,
         clock: &dyn Clock,
     ) -> Result<Believed, LoginRefusal> {
-        let keys = self.keys.usable(clock.now()).ok_or(LoginRefusal::Unavailable)?;
-        let is_key_unknown = match self.verify(jwt, &keys, clock) {
+        let keys = self.keys.usable_or_renewed(clock).await.ok_or(LoginRefusal::Unavailable)?;
+        let refusal = match self.verify(jwt, &keys, clock) {
             Ok(verified) => return self.bind(&verified, keys),
-            Err(JwtRefusal::UnknownKey) => true,
-            // A provider that names no keys may have changed its only one.
-            Err(JwtRefusal::BadSignature) if !jwt.names_key() => true,
-            Err(_) => false,
+            Err(refusal) => refusal,
         };
-        if is_key_unknown {
-            self.keys.ask_again(clock).await;
+        let may_have_a_new_key = match refusal {
+            JwtRefusal::UnknownKey => true,
+            // A provider that names no keys may have changed its only one.
+            JwtRefusal::BadSignature => !jwt.names_key(),
+            _ => false,
+        };
+        if !may_have_a_new_key {
+            return Err(refusal.into());
         }
-        let keys = self.keys.usable(clock.now()).ok_or(LoginRefusal::Unavailable)?;
-        self.bind(&self.verify(jwt, &keys, clock)?, Arc::clone(&keys))
+        self.keys.ask_again(clock).await;
+        let renewed = self.keys.usable(clock.now()).ok_or(LoginRefusal::Unavailable)?;
+        if Arc::ptr_eq(&renewed, &keys) {
+            return Err(refusal.into());
+        }
+        self.bind(&self.verify(jwt, &renewed, clock)?, Arc::clone(&renewed))
     }
 
     fn verify<'j>(

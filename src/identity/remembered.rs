@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::jwks::KeySet;
-use super::jwt::Times;
 use super::provider::Provider;
+use super::times::Times;
 use crate::clients::Client;
 
 /// Logins in each of two generations: when the younger is full it becomes the older, and the older is forgotten.
