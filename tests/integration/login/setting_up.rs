@@ -140,3 +140,21 @@ fn a_reload_takes_up_providers_and_policies_and_keeps_the_keys() {
     server.publish(&[&signer]);
     eventually("its keys are back", || try_login(&linkgate, &login).status == 201);
 }
+
+#[test]
+fn a_client_of_the_store_with_a_providers_name_is_nobody() {
+    let signer = Signer::new("EdDSA", "one");
+    let server = KeyServer::publishing(&[&signer]);
+    let mut linkgate = Builder::new().prepare();
+    let added = linkgate.succeed(&["clients", "add", "app", "--role", "mint", "--allow", "**", "--json"]);
+    let key = serde_json::from_str::<Value>(&added).unwrap()["key"].as_str().unwrap().to_owned();
+    let path = linkgate.folder.path().join("linkgate.toml");
+    let text = std::fs::read_to_string(&path).unwrap() + &section(&server.url(), "");
+    std::fs::write(&path, text).unwrap();
+    linkgate.launch();
+    linkgate.until_ready();
+    until_keys(&linkgate);
+    assert_eq!(try_login(&linkgate, &key).status, 401);
+    assert_eq!(try_login(&linkgate, &signer.login(&claims("42"))).status, 201);
+    assert!(linkgate.log().contains("an identity provider has its name"), "{}", linkgate.log());
+}
