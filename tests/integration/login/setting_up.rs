@@ -95,6 +95,8 @@ fn the_defaults_of_the_reference_are_those_in_force() {
                 jwks_file = \"x\"\nallow = [\"**\"]\n";
     let parse = |text: &str| format!("{:?}", Config::parse("x", text, [], &Overrides::default()).unwrap());
     assert_eq!(parse(base), parse(&format!("{base}{}", defaults.join("\n"))));
+    let sample = part.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(parse(sample).contains("https://login.example.com/"), "the sample can be used as it stands");
 }
 
 #[test]
