@@ -276,7 +276,10 @@ impl From<MintRefusal> for Problem {
             MintRefusal::NotBeforeAfterEnd => Some("not_before"),
             MintRefusal::CollectionNotAllowed => Some("collection"),
         };
-        let problem = Self::new(kind).detail(refusal.to_string());
+        let mut problem = Self::new(kind).detail(refusal.to_string());
+        if let MintRefusal::ClaimUnusable(unusable) = &refusal {
+            problem = problem.with("claim", unusable.claim.as_ref());
+        }
         match field {
             Some(field) => problem.with("field", field),
             None => problem,

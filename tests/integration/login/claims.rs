@@ -30,6 +30,7 @@ fn a_claim_that_could_mean_more_than_one_folder_opens_none_and_says_why() {
         let problem = problem(&answer, 403, "outside-policy");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("`sub`") && detail.contains(why), "{detail}");
+        assert_eq!(problem["claim"], "sub");
     };
     refuse(json!("42/../43"), "users/43/a.jpg", "contains a `/`");
     refuse(json!("a/b"), "users/a/b/c.jpg", "contains a `/`");
