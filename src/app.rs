@@ -21,6 +21,7 @@ use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::edge::DirectFiles;
 use crate::http::listen::{Address, Listener};
 use crate::http::{AppState, Audience, Caller, Metrics, Routes, server};
+use crate::identity::Logins;
 use crate::key_file::Keys;
 use crate::mint::Signing;
 use crate::revocation::embedded::EmbeddedStore;
@@ -98,6 +99,7 @@ impl Parts {
             store: self.store,
             clients: Registry::default(),
             answers: self.answers,
+            logins: Arc::new(Logins::new(&config.identity_providers, Arc::clone(&self.clock))),
             clock: self.clock,
             metrics: Metrics::default(),
             listen: config.listen.clone(),
@@ -223,6 +225,10 @@ impl App {
             let store = Arc::clone(&store);
             async move { store.follow().await }
         });
+        keepers.spawn({
+            let logins = Arc::clone(&state.logins);
+            async move { logins.follow().await }
+        });
         let keeper = Keeper {
             state,
             clients,
@@ -290,6 +296,10 @@ async fn refresh_clients(state: &AppState, store: &dyn ClientStore, configured: 
         }
     };
     let stored = records.iter().filter_map(|(name, record)| match record.build(name) {
+        Ok(_) if state.logins.has_name(name) => {
+            error!(client = name, "a stored client cannot be used: an identity provider has its name");
+            None
+        }
         Ok(client) => Some(client),
         Err(error) => {
             error!(client = name, %error, "a stored client cannot be used");
@@ -389,7 +399,8 @@ impl Keeper {
         match Config::load(self.config_file.as_deref(), std::env::vars_os(), &self.overrides) {
             Ok(config) => {
                 self.configured = config.clients;
-                info!("took up clients and policies");
+                self.state.logins.replace(&config.identity_providers);
+                info!("took up clients, identity providers and policies");
             }
             Err(errors) => {
                 for error in errors {

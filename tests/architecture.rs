@@ -36,6 +36,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("revocation/redis/", &["answers", "clients", "clock", "entropy", "files", "revocation", "token"]),
     ("answers.rs", &["revocation"]),
     ("clients/", &["entropy", "files", "revocation", "token"]),
+    ("http_client.rs", &[]),
+    ("identity/", &["clients", "clock", "http_client", "token"]),
+    ("identity/json.rs", &[]),
+    ("identity/algorithm.rs", &[]),
+    ("identity/jwks.rs", &[]),
+    ("identity/jwt.rs", &["clock"]),
+    ("identity/times.rs", &["clock"]),
     ("edge/", &["clock", "collection", "revocation", "token"]),
     ("mint/", &["clock", "collection", "entropy", "revocation", "token"]),
     ("inspect.rs", &["clock", "collection", "mint", "revocation", "token"]),
@@ -48,6 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "collection",
             "edge",
             "entropy",
+            "identity",
             "inspect",
             "mint",
             "revocation",
@@ -56,7 +64,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
         ],
     ),
-    ("config/", &["clients", "collection", "http", "key_file", "mint", "revocation", "span", "telemetry", "token"]),
+    (
+        "config/",
+        &["clients", "collection", "http", "identity", "key_file", "mint", "revocation", "span", "telemetry", "token"],
+    ),
     (
         "app.rs",
         &[
@@ -67,6 +78,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "edge",
             "http",
+            "identity",
             "key_file",
             "mint",
             "revocation",
@@ -82,6 +94,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "collection",
             "config",
             "http",
+            "http_client",
             "key_file",
             "mint",
             "revocation",
@@ -100,6 +113,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["clock.rs"]),
     ("Instant::now", &["clock.rs"]),
     ("getrandom::", &["entropy.rs"]),
+    ("ring::signature", &["identity/algorithm.rs"]),
+    ("hyper::client", &["http_client.rs"]),
     ("clap::", &["cli/"]),
 ];
 
@@ -115,7 +130,16 @@ const IMPURE: &[&str] = &[
     "std::time::Instant",
     "getrandom",
 ];
-const PURE: &[&str] = &["token/", "revocation/judge.rs", "revocation/target.rs"];
+const PURE: &[&str] = &[
+    "token/",
+    "revocation/judge.rs",
+    "revocation/target.rs",
+    "identity/algorithm.rs",
+    "identity/json.rs",
+    "identity/jwks.rs",
+    "identity/jwt.rs",
+    "identity/times.rs",
+];
 
 fn sources() -> Vec<(String, String)> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {

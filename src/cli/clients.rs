@@ -93,6 +93,9 @@ impl Clients {
                 if config.clients.iter().any(|client| client.name == name) || store.load().await?.contains_key(&name) {
                     bail!("there is a client {name} already; `clients rotate {name}` gives it another key");
                 }
+                if config.identity_providers.iter().any(|provider| provider.name == name) {
+                    bail!("an identity provider is called {name} already");
+                }
                 if let Some(unknown) = collections.iter().find(|name| !config.collections.contains_key(*name)) {
                     bail!("there is no collection {unknown}");
                 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Client, KeyHash, Role};
-use crate::token::{ClientName, CollectionName, MintPolicy, PathPattern, PatternError};
+use crate::token::{ClientName, CollectionName, LoginPolicy, MintPolicy, PathPattern, PathTemplate, PatternError};
 
 /// A client in plain values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +99,19 @@ impl PolicyRecord {
             allow,
             max_ttl: self.max_ttl.map(Duration::from_secs),
             default_ttl: self.default_ttl.map(Duration::from_secs),
+            ..MintPolicy::default()
         })
+    }
+
+    /// The policy of a provider's logins, whose patterns may name claims.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the record.
+    pub fn build_for_logins(&self, subject_claim: &str) -> Result<LoginPolicy, RecordError> {
+        let parse =
+            |text: &String| PathTemplate::parse(text).map_err(|error| RecordError::Pattern(text.clone(), error));
+        let allow = self.allow.iter().map(parse).collect::<Result<_, _>>()?;
+        let bounds = Self { allow: Vec::new(), ..self.clone() }.build()?;
+        Ok(LoginPolicy { allow, bounds, subject_claim: subject_claim.into() })
     }
 }

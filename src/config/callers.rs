@@ -45,8 +45,8 @@ pub fn clients(sections: Vec<Section<'_>>, collections: &BTreeMap<String, Collec
     clients
 }
 
-/// What a caller may ask for.
-fn policy(section: &mut Section<'_>) -> PolicyRecord {
+/// What a caller may ask for; clients and identity providers say it alike.
+pub fn policy(section: &mut Section<'_>) -> PolicyRecord {
     PolicyRecord {
         allow: section.texts("allow").map(|found| found.value).unwrap_or_default(),
         collections: section.texts("collections").map(|found| found.value),
@@ -55,7 +55,7 @@ fn policy(section: &mut Section<'_>) -> PolicyRecord {
     }
 }
 
-fn report_unknown_collections(
+pub fn report_unknown_collections(
     policy: &PolicyRecord,
     collections: &BTreeMap<String, Collection>,
     place: &Place,

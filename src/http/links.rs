@@ -16,7 +16,7 @@ use super::revocations::RevocationBody;
 use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
-use crate::inspect::Inspection;
+use crate::inspect::{Contents, Inspection};
 use crate::mint::{Link, MAX_BATCH, MintError, MintRequest};
 use crate::revocation::{Informed, RevocationView};
 use crate::token::MintRefusal;
@@ -112,19 +112,26 @@ pub struct InspectAnswer {
     revocations: Vec<RevocationBody>,
 }
 
-/// Says what a link holds and how it would be judged now: 200 also for the worst of links.
+/// Says what a link holds and how it would be judged now: 200 also for the worst of links. A login is told about its
+/// own links only.
 pub async fn inspect(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     Json(request): Json<InspectRequest>,
 ) -> Result<axum::Json<InspectAnswer>, Problem> {
-    caller.require(Role::Inspect)?;
+    let client = caller.require(Role::Inspect)?;
     let now = state.clock.now();
     let inspect = |view: &dyn RevocationView, tally| {
         let informed = Informed { view, tally };
         state.signing.inspect(&request.link, &informed, state.staleness, now)
     };
     let mut inspection = state.consult(|view| inspect(view, None)).await?;
+    let is_foreign = |contents: &Contents| !client.may_see(&contents.client, contents.subject.as_deref());
+    if inspection.contents.as_ref().is_some_and(is_foreign) {
+        return Err(
+            Problem::new(ProblemKind::OutsidePolicy).detail("A login may inspect links of its own subject only.")
+        );
+    }
     if let Some(counted) = inspection.counted_download() {
         let tally = state.store.count(&counted).await.ok();
         inspection = state.consult(|view| inspect(view, tally)).await?;

@@ -20,6 +20,7 @@ mod idempotency;
 mod json;
 mod links;
 pub mod listen;
+mod login_metrics;
 mod metrics;
 mod ops;
 mod page;

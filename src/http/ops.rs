@@ -19,12 +19,21 @@ pub async fn livez() -> impl IntoResponse {
     ([(CACHE_CONTROL, "no-store")], Json(json!({ "status": "alive" })))
 }
 
-/// The process can judge; if not, why.
+/// The process can judge; if not, why. Of identity providers it tells, and does not depend on them: links are judged
+/// without them.
 pub async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoResponse {
-    let (status, body) = match state.readiness().await {
+    let (status, mut body) = match state.readiness().await {
         Ok(()) => (StatusCode::OK, json!({ "status": "ready" })),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "not ready", "reason": reason })),
     };
+    if state.logins.has_providers() {
+        let shown = state.logins.status().into_iter().map(|(name, keys)| {
+            let status = if keys.usable > 0 { "ready" } else { "unavailable" };
+            let trouble = keys.trouble.map(|trouble| trouble.to_string());
+            json!({ "name": name, "status": status, "keys": keys.usable, "trouble": trouble })
+        });
+        body["identity_providers"] = shown.collect();
+    }
     (status, [(CACHE_CONTROL, "no-store")], Json(body))
 }
 
@@ -40,6 +49,7 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
         staleness,
         clock: state.clock.steps(),
         store: state.store.status(),
+        providers: state.logins.status(),
     });
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"), (CACHE_CONTROL, "no-store")], text)
 }

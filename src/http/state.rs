@@ -12,6 +12,7 @@ use crate::answers::AnswerStore;
 use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::edge::DirectFiles;
+use crate::identity::Logins;
 use crate::mint::Signing;
 use crate::revocation::{
     Answers, Blind, Download, Index, Informed, Inquiry, Mode, OnStale, Questions, RevocationStore, RevocationView,
@@ -34,6 +35,7 @@ pub struct AppState {
     pub store: Arc<dyn RevocationStore>,
     pub clients: Registry,
     pub answers: Arc<dyn AnswerStore>,
+    pub logins: Arc<Logins>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub listen: ListenConfig,

@@ -20,7 +20,8 @@ use crate::collection::Collection;
 use crate::entropy;
 use crate::revocation::{Bearings, Bounds, Kind, RevocationView, issue_time};
 use crate::token::{
-    ClientName, Disposition, Expiry, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish, parse_network, seal,
+    ClientName, Disposition, Expiry, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish, Subject,
+    parse_network, seal,
 };
 
 /// Most links in one batch.
@@ -134,7 +135,7 @@ impl Signing {
         let bearings = Bearings {
             key: keyring.active_id(),
             client: client.as_str(),
-            subject: request.subject.as_deref(),
+            subject: claims.subject.map(Subject::as_str),
             collection: collection.name().as_str(),
             path: claims.path.as_str(),
         };
@@ -158,7 +159,7 @@ impl Signing {
             id: id.to_string(),
             collection: collection.name().as_str().to_owned(),
             path: request.path.clone(),
-            subject: request.subject.clone(),
+            subject: claims.subject.map(|subject| subject.as_str().to_owned()),
             issued_at: Rfc3339(claims.issued_at),
             expires_at: Rfc3339(claims.expires_at),
             refresh_after: Rfc3339(refresh_after(claims.issued_at, claims.expires_at)),

@@ -323,7 +323,7 @@ fn a_server_is_asked_with_the_key_from_the_environment() {
 
     for (key, words) in [
         (None, "LINKGATE_API_KEY"),
-        (Some("lgk_nobody_0000000000000000000000000000000000000000000"), "A valid API key is needed"),
+        (Some("lgk_nobody_0000000000000000000000000000000000000000000"), "A valid API key or login is needed"),
         (Some(linkgate.mint_key.as_str()), "roles do not allow this"),
     ] {
         let output = ask(&["revoke", "--everything"], key);

@@ -25,6 +25,7 @@ mod embedded;
 mod faults;
 mod history;
 mod loading;
+mod login;
 mod modes;
 mod nginx;
 mod promises;

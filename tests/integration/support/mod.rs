@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod fleet;
 pub mod http;
+pub mod identity;
 pub mod linkgate;
 pub mod nginx;
 pub mod proxy;
