@@ -1,6 +1,7 @@
 //! Looking into a link: what it holds and how it would be judged now. For people with the key only.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
 use crate::clock::{Moment, Rfc3339};
@@ -12,13 +13,15 @@ use crate::token::{
 };
 
 /// What there is to say about a link.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Inspection {
     /// Whether a download would be permitted now.
     pub valid: bool,
     /// The status a download would get.
+    #[schema(examples(410))]
     pub status: u16,
-    /// `permitted`, or the exact check that fails.
+    /// `permitted`, or the first check that fails.
+    #[schema(examples("revoked"))]
     pub check: &'static str,
     /// The check in a sentence.
     pub detail: String,
@@ -29,33 +32,57 @@ pub struct Inspection {
 }
 
 /// What an authentic link holds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Contents {
+    /// Names the link in logs and revocations.
     pub id: String,
+    /// Its collection.
     pub collection: String,
+    /// The number of the key that signed it.
     pub key: u32,
+    /// The client that made it.
     pub client: String,
+    /// Its file.
     pub path: String,
+    /// Whom it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub subject: Option<String>,
+    /// When it was made.
     pub issued_at: Rfc3339,
+    /// When it ends.
     pub expires_at: Rfc3339,
+    /// From when on it works.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub not_before: Option<Rfc3339>,
+    /// The name offered for saving.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub filename: Option<String>,
+    /// Whether a browser saves or shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub disposition: Option<crate::token::Disposition>,
+    /// The media type it is sent with.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub content_type: Option<String>,
+    /// The networks it may be used from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub client_networks: Vec<String>,
+    /// How many downloads it is good for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub max_downloads: Option<u32>,
+    /// Bytes per second.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub rate_limit: Option<u64>,
-    /// The kind of revocation that covers it.
+    /// The kind of the strictest revocation that covers it; `link` for `link` and `id`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub revoked_by: Option<&'static str>,
 }
 

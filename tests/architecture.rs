@@ -87,6 +87,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("Instant::now", &["clock.rs"]),
     ("getrandom::", &["entropy.rs"]),
     ("clap::", &["cli/"]),
+    ("utoipa", &["http/", "mint.rs", "inspect.rs"]),
+    // Routes are made with `routes!` alone: it takes documented handlers only.
+    (".route(", &[]),
+    ("route_service(", &[]),
 ];
 
 /// What the pure core must do without.

@@ -8,27 +8,70 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::metrics::Gauges;
+use super::openapi::tags;
 use super::state::AppState;
 use crate::revocation::Mode;
 
-/// The process runs.
-pub async fn livez() -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-store")], Json(json!({ "status": "alive" })))
+/// How it is.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// `alive`, `ready` or `not ready`.
+    #[schema(examples("ready"))]
+    status: &'static str,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<String>,
 }
 
-/// The process can judge; if not, why.
+/// Alive?
+///
+/// 200 as long as the process runs: restart it when this fails.
+#[utoipa::path(
+    get, path = "/livez", operation_id = "livez", tag = tags::HEALTH, security(()),
+    responses((status = 200, description = "The process runs.", body = Health, example = json!({ "status": "alive" })))
+)]
+pub async fn livez() -> impl IntoResponse {
+    ([(CACHE_CONTROL, "no-store")], Json(Health { status: "alive", reason: None }))
+}
+
+/// Ready?
+///
+/// 503 as long as it is not known what is revoked, with the reason: revocations are not loaded, and how far loading has
+/// come, or they are too old. Send no downloads there meanwhile.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "readyz", tag = tags::HEALTH, security(()),
+    responses(
+        (status = 200, description = "It can judge links.", body = Health, example = json!({ "status": "ready" })),
+        (status = 503, description = "It cannot, and says why.", body = Health,
+            example = json!({ "status": "not ready", "reason": "the revocations are 31 seconds old: connection refused" })),
+    )
+)]
 pub async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     let (status, body) = match state.readiness().await {
-        Ok(()) => (StatusCode::OK, json!({ "status": "ready" })),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "not ready", "reason": reason })),
+        Ok(()) => (StatusCode::OK, Health { status: "ready", reason: None }),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, Health { status: "not ready", reason: Some(reason) }),
     };
     (status, [(CACHE_CONTROL, "no-store")], Json(body))
 }
 
-/// The figures, in OpenMetrics text.
+/// Figures for Prometheus
+///
+/// Downloads by verdict, API requests by route and status, revocations and their age, the clock, the store.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = tags::HEALTH, security(()),
+    responses((
+        status = 200, description = "OpenMetrics text.", body = String,
+        content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        example = json!("# HELP linkgate_download_requests Downloads asked for, by verdict.\n\
+            # TYPE linkgate_download_requests counter\n\
+            linkgate_download_requests_total{verdict=\"permitted\"} 4711\n"),
+    ))
+)]
 pub async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     let staleness = match state.mode {
         Mode::Replica => state.staleness_now(),

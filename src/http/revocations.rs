@@ -9,9 +9,11 @@ use axum::response::IntoResponse;
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use super::credentials::Caller;
 use super::json::Json;
+use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
 use crate::clients::Role;
@@ -25,22 +27,50 @@ use crate::revocation::{
 use crate::span::parse_span;
 use crate::token::{Invalid, KeyId};
 
-/// A revocation, as it stands in JSON: exactly one of the first eight fields.
-#[derive(Debug, Default, Deserialize)]
+/// What to take back: exactly one of the first eight fields.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeRequest {
+    /// One link: its URL or token.
     link: Option<String>,
+    /// One link, by its id. Nobody needs to have seen it.
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
     id: Option<String>,
+    /// All links of a subject.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
     subject: Option<String>,
+    /// All links to a file.
+    #[schema(
+        min_length = 1,
+        max_length = 1024,
+        pattern = r"^[^/\\\u0000-\u001f\u007f-\u009f]+(/[^/\\\u0000-\u001f\u007f-\u009f]+)*$"
+    )]
     path: Option<String>,
+    /// All links to files below a folder. Ends with `/`; `/` alone is the whole collection.
+    #[schema(min_length = 1, max_length = 1025, pattern = "/$")]
     path_prefix: Option<String>,
+    /// All links made by a client.
+    #[schema(max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     client: Option<String>,
+    /// All links signed with a key, by its number.
+    #[schema(value_type = Option<KeyId>)]
     key: Option<Key>,
+    /// All links.
     everything: Option<bool>,
+    /// Goes with `path` and `path_prefix`; `image` when left out.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9_-]+$")]
     collection: Option<String>,
+    /// Only links issued before this time are refused. `null` refuses them whenever issued: a standing block, under
+    /// which no new link can be made (409). When left out, it is now for `subject`, `client` and `everything`, and
+    /// `null` for all others. Not for `link` and `id`.
     #[serde(default)]
+    #[schema(value_type = Option<Rfc3339>)]
     issued_before: IssuedBeforeField,
+    /// When the revocation ends by itself, within a second or so. Otherwise it lasts as long as the last link it can
+    /// match, and a standing block until it is lifted.
     expires_at: Option<Rfc3339>,
+    /// A note for people: at most 500 bytes without control characters.
+    #[schema(max_length = 500, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     reason: Option<String>,
 }
 
@@ -68,23 +98,45 @@ impl<'de> Deserialize<'de> for IssuedBeforeField {
 }
 
 /// A revocation, as it is answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Revocation)]
 pub struct RevocationBody {
+    /// Names it for looking it up and lifting it.
+    #[schema(examples("rev_7NlDwkOlVTr1yXa5dTLJ2Q"))]
     id: String,
+    /// The field that named the target.
     kind: Kind,
+    /// What is taken back; `*` for everything.
     target: String,
+    /// The collection of `path` and `path_prefix`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     collection: Option<String>,
+    /// Only links issued before this time are refused; `null` refuses them whenever issued.
+    #[schema(required = true)]
     issued_before: Option<Rfc3339>,
+    /// When it was recorded.
     created_at: Rfc3339,
+    /// The client that asked for it.
     created_by: String,
+    /// When it ends by itself; `null` for a standing block, which lasts until it is lifted.
+    #[schema(required = true)]
     expires_at: Option<Rfc3339>,
+    /// The note that was given.
+    #[schema(required = true)]
     reason: Option<String>,
+    /// Tells what was recorded later; opaque. Only in the answer to revoking.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     position: Option<String>,
+    /// What it survives: `memory` (the end of any Linkgate, not the sudden end of Redis), `disk` (that, too) or
+    /// `replicated(2)` (the loss of Redis' machine; so many replicas have it). Only in the answer to revoking.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("disk"))]
     durability: Option<String>,
+    /// Who has applied it. Only in the answer to revoking with `wait`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     applied: Option<Applied>,
 }
 
@@ -122,13 +174,34 @@ impl From<Recorded> for RevocationBody {
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// What may stand behind the question mark when revoking.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct CreateQuery {
+    /// Answer once every verifier that is alive has applied it, or this span of time is over: up to `20s`. How that went
+    /// stands in the answer as `applied`.
+    #[param(nullable = false, pattern = "^[0-9]+(ms|s)$", example = "5s")]
     wait: Option<String>,
 }
 
-/// Revokes: 201, once the store has it and this process judges by it.
+/// Revoke
+///
+/// Answers once the revocation is stored and this process refuses by it; other verifiers follow within milliseconds.
+/// A link minted after the answer works at once, unless the revocation is a standing block. Revoking twice makes two
+/// entries and is no error: ask again whenever an answer was lost.
+#[utoipa::path(
+    post, path = "/v1/revocations", operation_id = "revoke", tag = tags::REVOCATIONS,
+    security(("api_key" = ["revoke"])), params(CreateQuery), request_body = RevokeRequest,
+    responses(
+        (status = 201, description = "It is revoked.", body = RevocationBody,
+            headers(("Location" = String, description = "Where the revocation stands: `/v1/revocations/{id}`.")),
+            links(
+                ("lookUp" = (operation_id = "findRevocation", parameters(("id" = "$response.body#/id")))),
+                ("lift" = (operation_id = "reinstate", parameters(("id" = "$response.body#/id")))),
+            )),
+        problems::Revoking,
+    )
+)]
 pub async fn create(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -268,24 +341,43 @@ impl RevokeRequest {
 }
 
 /// Which revocations to list.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ListParameters {
+    /// Only those whose target was named by this field.
+    #[param(value_type = Option<Kind>, nullable = false)]
     kind: Option<String>,
+    /// Text that target, reason, creator or id must contain; case does not matter.
+    #[param(nullable = false, example = "user-42")]
     q: Option<String>,
+    /// Most entries on the page.
+    #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    #[param(nullable = false)]
     cursor: Option<String>,
 }
 
 /// A page of revocations.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct RevocationList {
+    /// Newest first. A page may be short, even empty, and still have a `next_cursor`.
     revocations: Vec<RevocationBody>,
+    /// The `cursor` of the next page; without one there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next_cursor: Option<String>,
 }
 
-/// Lists, newest first: 200.
+/// List revocations
+///
+/// Newest first, in pages. Entries that ended stay listed for a day.
+#[utoipa::path(
+    get, path = "/v1/revocations", operation_id = "listRevocations", tag = tags::REVOCATIONS,
+    security(("api_key" = ["revoke"])), params(ListParameters),
+    responses((status = 200, description = "A page of them.", body = RevocationList), problems::ListingPages)
+)]
 pub async fn list(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -317,7 +409,15 @@ pub async fn list(
     }))
 }
 
-/// One revocation: 200, or 404.
+/// Look up a revocation
+///
+/// Answers one revocation by its id, as long as it lasts and for a day after.
+#[utoipa::path(
+    get, path = "/v1/revocations/{id}", operation_id = "findRevocation", tag = tags::REVOCATIONS,
+    security(("api_key" = ["revoke"])),
+    params(("id" = String, Path, description = "The revocation's id.", example = "rev_7NlDwkOlVTr1yXa5dTLJ2Q")),
+    responses((status = 200, description = "The revocation.", body = RevocationBody), problems::Finding)
+)]
 pub async fn find(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -328,7 +428,15 @@ pub async fn find(
     Ok(axum::Json(RevocationBody::new(revocation)))
 }
 
-/// Lifts one: 204, or 404.
+/// Lift a revocation
+///
+/// Its links work again, unless another revocation covers them or they are over.
+#[utoipa::path(
+    delete, path = "/v1/revocations/{id}", operation_id = "reinstate", tag = tags::REVOCATIONS,
+    security(("api_key" = ["revoke"])),
+    params(("id" = String, Path, description = "The revocation's id.", example = "rev_7NlDwkOlVTr1yXa5dTLJ2Q")),
+    responses((status = 204, description = "It is lifted."), problems::Lifting)
+)]
 pub async fn reinstate(
     State(state): State<Arc<AppState>>,
     caller: Caller,
