@@ -31,10 +31,14 @@ use crate::token::MintRefusal;
     request_body = MintRequest,
     responses(
         (status = 201, description = "The link.", body = Link,
-            links(("download" = (
-                operation_id = "download",
-                parameters(("collection" = "$response.body#/collection"), ("token" = "$response.body#/token"))
-            )))),
+            links(
+                ("download" = (
+                    operation_id = "download",
+                    parameters(("collection" = "$response.body#/collection"), ("token" = "$response.body#/token"))
+                )),
+                ("inspect" = (operation_id = "inspectLink", request_body = json!({ "link": "$response.body#/url" }))),
+                ("revoke" = (operation_id = "revoke", request_body = json!({ "id": "$response.body#/id" }))),
+            )),
         problems::Minting,
     )
 )]

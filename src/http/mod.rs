@@ -6,7 +6,7 @@
 //! | download | `GET /auth` | [`edge_auth`] |
 //! | api | `POST /v1/links`, `/v1/links/batch` | [`links`] |
 //! | api | `POST /v1/links/inspect` | [`links`] |
-//! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`] |
+//! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`], [`revocation_bodies`] |
 //! | api | `GET /v1/verifiers` | [`verifiers`] |
 //! | api | `GET /openapi.json`, `/docs` | [`openapi`] |
 //! | ops | `GET /livez`, `/readyz`, `/metrics` | [`ops`] |
@@ -26,6 +26,7 @@ pub mod openapi;
 mod ops;
 mod page;
 mod problem;
+mod revocation_bodies;
 mod revocations;
 pub mod server;
 mod state;

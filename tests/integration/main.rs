@@ -18,6 +18,7 @@ mod cli;
 mod configuration;
 mod counted;
 mod deploy;
+mod described;
 mod direct;
 mod documents;
 mod embedded;
