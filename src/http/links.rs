@@ -55,7 +55,7 @@ pub async fn mint(
     Ok((StatusCode::CREATED, axum::Json(link)))
 }
 
-/// A batch, its items not read yet, so that one bad item does not spoil the rest.
+/// Many requests at once. They are read one by one, so that a bad one does not spoil the rest.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {

@@ -153,23 +153,33 @@ impl<'d> Page<'d> {
         }
     }
 
+    /// What stands in an answer: of a good one in view, of a refusal folded away.
     fn answer(&self, answer: &Value) -> Markup {
-        html! {
+        let is_good = answer["content"]["application/problem+json"].is_null();
+        let headers = html! {
             @if !answer["headers"].is_null() {
-                details { summary { "Headers" } table { @for (name, header) in members(&answer["headers"]) {
+                table { @for (name, header) in members(&answer["headers"]) {
                     tr { th { (name) } td { (prose(text(&header["description"]), "")) } }
-                } } }
+                } }
             }
-            @for (kind, content) in members(&answer["content"]) {
-                @let is_problem = kind == "application/problem+json";
-                @if !is_problem && self.resolve(&content["schema"])["properties"].is_object() {
+        };
+        html! {
+            @for (_, content) in members(&answer["content"]) {
+                @if is_good && self.resolve(&content["schema"])["properties"].is_object() {
                     details { summary { "Members" } (self.schema(&content["schema"])) }
                 }
                 @if !content["example"].is_null() {
                     details open { summary { "Example" } (json(&content["example"])) }
                 }
-                @for (name, example) in members(&content["examples"]) {
-                    details { summary { (name) } (json(&example["value"])) }
+            }
+            @if is_good && !answer["headers"].is_null() { details { summary { "Headers" } (headers) } }
+            @if !is_good {
+                details {
+                    summary { "Headers and example" }
+                    (headers)
+                    @for (_, example) in members(&answer["content"]["application/problem+json"]["examples"]) {
+                        (json(&example["value"]))
+                    }
                 }
             }
         }
