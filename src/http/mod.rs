@@ -7,9 +7,12 @@
 //! | api | `POST /v1/links`, `/v1/links/batch` | [`links`] |
 //! | api | `POST /v1/links/refresh` | [`refresh`] |
 //! | api | `POST /v1/links/inspect` | [`links`] |
-//! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`] |
+//! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`], [`revocation_bodies`] |
 //! | api | `GET /v1/verifiers` | [`verifiers`] |
+//! | api | `GET /openapi.json`, `/docs` | [`openapi`] |
 //! | ops | `GET /livez`, `/readyz`, `/metrics` | [`ops`] |
+//!
+//! A route stands here and its documentation at its handler: [`openapi`] says how, and makes the document of it.
 //!
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`].
 
@@ -22,11 +25,13 @@ mod links;
 pub mod listen;
 mod login_metrics;
 mod metrics;
+pub mod openapi;
 mod ops;
 mod page;
 mod problem;
 mod refresh;
 mod request_id;
+mod revocation_bodies;
 mod revocations;
 pub mod server;
 mod state;
@@ -41,12 +46,13 @@ use axum::body::Body;
 use axum::extract::{Extension, MatchedPath, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 use tracing::Instrument;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use self::credentials::Caller;
 use self::listen::Peer;
@@ -80,11 +86,16 @@ impl Routes {
     pub fn new(state: &Arc<AppState>, audiences: &[Audience], caller: Option<Caller>) -> Self {
         let mut router = Router::new();
         for audience in audiences {
-            router = match audience {
-                Audience::Download => router.route("/auth", get(edge_auth::judge)),
-                Audience::Api => router.merge(api(state, caller.clone())),
-                Audience::Ops => router.merge(ops_router()),
-            };
+            let answered = Router::from(documented(*audience));
+            router = router.merge(match audience {
+                Audience::Api => answered
+                    .route_layer(from_fn(web::tag))
+                    .route_layer(from_fn_with_state(Arc::clone(state), idempotency::once))
+                    .route_layer(from_fn_with_state(Arc::clone(state), account))
+                    .layer(Extension(credentials::Assumed(caller.clone())))
+                    .layer(web::compression()),
+                Audience::Download | Audience::Ops => answered,
+            });
         }
         let router = router
             .fallback(|| async { Problem::new(ProblemKind::NotFound) })
@@ -145,27 +156,23 @@ impl Answer for Routes {
     }
 }
 
-fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
-    Router::new()
-        .route("/v1/links", post(links::mint))
-        .route("/v1/links/batch", post(links::batch))
-        .route("/v1/links/refresh", post(refresh::refresh))
-        .route("/v1/links/inspect", post(links::inspect))
-        .route("/v1/revocations", post(revocations::create).get(revocations::list))
-        .route("/v1/revocations/{id}", get(revocations::find).delete(revocations::reinstate))
-        .route("/v1/verifiers", get(verifiers::list))
-        .route_layer(from_fn(web::tag))
-        .route_layer(from_fn_with_state(Arc::clone(state), idempotency::once))
-        .route_layer(from_fn_with_state(Arc::clone(state), account))
-        .layer(Extension(credentials::Assumed(caller)))
-        .layer(web::compression())
-}
-
-fn ops_router() -> Router<Arc<AppState>> {
-    Router::new()
-        .route("/livez", get(ops::livez))
-        .route("/readyz", get(ops::readyz))
-        .route("/metrics", get(ops::metrics))
+/// Every route of an audience, with its documentation; but for downloads, which pass by the router.
+fn documented(audience: Audience) -> OpenApiRouter<Arc<AppState>> {
+    let router = OpenApiRouter::new();
+    match audience {
+        Audience::Download => router.routes(routes!(edge_auth::judge)),
+        Audience::Api => router
+            .routes(routes!(links::mint))
+            .routes(routes!(links::batch))
+            .routes(routes!(refresh::refresh))
+            .routes(routes!(links::inspect))
+            .routes(routes!(revocations::create, revocations::list))
+            .routes(routes!(revocations::find, revocations::reinstate))
+            .routes(routes!(verifiers::list))
+            .routes(routes!(openapi::document))
+            .routes(routes!(openapi::page)),
+        Audience::Ops => router.routes(routes!(ops::livez)).routes(routes!(ops::readyz)).routes(routes!(ops::metrics)),
+    }
 }
 
 /// Counts an API request, and sees to it that links and lists of revocations are nobody's to keep.

@@ -19,6 +19,7 @@ mod cli;
 mod configuration;
 mod counted;
 mod deploy;
+mod described;
 mod direct;
 mod documents;
 mod embedded;
