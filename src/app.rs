@@ -21,6 +21,7 @@ use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::edge::DirectFiles;
 use crate::http::listen::{Address, Listener};
 use crate::http::{AppState, Audience, Caller, Metrics, OPERATOR, Routes, server};
+use crate::identity::Logins;
 use crate::keeper::Keeper;
 use crate::key_file::Keys;
 use crate::mint::Signing;
@@ -101,6 +102,7 @@ impl Parts {
             client_store: self.clients,
             limiter: Limiter::default(),
             answers: self.answers,
+            logins: Arc::new(Logins::new(&config.identity_providers, Arc::clone(&self.clock))),
             clock: self.clock,
             metrics: Metrics::default(),
             listen: config.listen.clone(),
@@ -199,7 +201,7 @@ impl App {
     /// Puts the configured clients and the store's in force.
     pub async fn load_clients(&self) {
         // The keeper says why, if it stays so.
-        let _ = self.state.clients.refresh(&*self.state.client_store).await;
+        let _ = self.state.refresh_clients().await;
     }
 
     /// Answers until `stop` turns true, then drains.
@@ -223,6 +225,10 @@ impl App {
         keepers.spawn({
             let store = Arc::clone(&store);
             async move { store.follow().await }
+        });
+        keepers.spawn({
+            let logins = Arc::clone(&state.logins);
+            async move { logins.follow().await }
         });
         let keeper = Keeper::new(state, config_file, overrides, config.key_source);
         keepers.spawn(keeper.run(reload));

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::{Moment, Rfc3339};
 use crate::collection::Collection;
@@ -13,13 +14,15 @@ use crate::token::{
 };
 
 /// What there is to say about a link.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Inspection {
     /// Whether a download would be permitted now.
     pub valid: bool,
     /// The status a download would get.
+    #[schema(examples(410))]
     pub status: u16,
-    /// `permitted`, or the exact check that fails.
+    /// `permitted`, or the first check that fails.
+    #[schema(examples("revoked"))]
     pub check: &'static str,
     /// The check in a sentence.
     pub detail: String,
@@ -29,21 +32,25 @@ pub struct Inspection {
     pub contents: Option<Contents>,
     /// Each check of an authentic link and its outcome, in the order in which they decide.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub checks: Vec<Check>,
 }
 
 /// One check.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Check {
+    /// What is checked.
     pub check: &'static str,
+    /// What it came to.
     pub outcome: Outcome,
     /// What is wrong, or why it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub detail: Option<String>,
 }
 
 /// What a check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     Passed,
@@ -67,33 +74,57 @@ impl Check {
 }
 
 /// What an authentic link holds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Contents {
+    /// Names the link in logs and revocations.
     pub id: String,
+    /// Its collection.
     pub collection: String,
+    /// The number of the key that signed it.
     pub key: u32,
+    /// The client that made it.
     pub client: String,
+    /// Its file.
     pub path: String,
+    /// Whom it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub subject: Option<String>,
+    /// When it was made.
     pub issued_at: Rfc3339,
+    /// When it ends.
     pub expires_at: Rfc3339,
+    /// From when on it works.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub not_before: Option<Rfc3339>,
+    /// The name offered for saving.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub filename: Option<String>,
+    /// Whether a browser saves or shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub disposition: Option<crate::token::Disposition>,
+    /// The media type it is sent with.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub content_type: Option<String>,
+    /// The networks it may be used from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub client_networks: Vec<String>,
+    /// How many downloads it is good for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub max_downloads: Option<u32>,
+    /// Bytes per second.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub rate_limit: Option<u64>,
-    /// The kind of revocation that covers it.
+    /// The kind of the strictest revocation that covers it; `link` for `link` and `id`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub revoked_by: Option<&'static str>,
 }
 

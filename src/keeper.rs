@@ -71,8 +71,9 @@ impl Keeper {
                 self.reload_keys();
             }
             // A store that hangs must not hold up the keys.
-            let refresh = self.state.clients.refresh(&*self.state.client_store);
-            let refreshed = tokio::time::timeout(WATCH_INTERVAL, refresh).await.unwrap_or(Err(StoreError::TimedOut));
+            let refreshed = tokio::time::timeout(WATCH_INTERVAL, self.state.refresh_clients())
+                .await
+                .unwrap_or(Err(StoreError::TimedOut));
             let trouble = refreshed.err();
             if trouble != clients_trouble {
                 if let Some(error) = &trouble {
@@ -144,7 +145,8 @@ impl Keeper {
         match Config::load(self.config_file.as_deref(), std::env::vars_os(), &self.overrides) {
             Ok(config) => {
                 self.state.clients.set_configured(config.clients);
-                info!("took up clients and policies");
+                self.state.logins.replace(&config.identity_providers);
+                info!("took up clients, identity providers and policies");
             }
             Err(errors) => {
                 for error in errors {

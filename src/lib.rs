@@ -10,7 +10,9 @@
 //! | [`mint`], [`inspect`] | making links and looking into them |
 //! | [`clients`] | who may call the API |
 //! | [`answers`] | answers that are kept to be given again |
+//! | [`identity`] | logins of identity providers in place of API keys |
 //! | [`http`] | routes, refusals, connections |
+//! | [`http_client`] | asking others: one request, one connection |
 //! | [`config`], [`key_file`], [`collection`] | what is configured |
 //! | [`app`], [`keeper`], [`cli`] | one process, put together, and kept up to date; the command line |
 //! | [`clock`], [`entropy`], [`files`], [`telemetry`] | the machine: time, randomness, whole files, logs |
@@ -40,6 +42,8 @@ pub mod edge;
 pub mod entropy;
 pub mod files;
 pub mod http;
+pub mod http_client;
+pub mod identity;
 pub mod inspect;
 pub mod keeper;
 pub mod key_file;

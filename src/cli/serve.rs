@@ -103,6 +103,7 @@ async fn make_first_clients(store: &FileClients, shown: &mut Map<String, Value>)
             store,
             configured: &[],
             is_collection: &|_| true,
+            is_provider: &|_| false,
             is_operator: true,
             seen: Uses::new(),
             now: SystemClock::new().now().wall,

@@ -1,6 +1,7 @@
 //! Changing clients, and showing them: the same for the API and the command line.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::changes::{self, Change, ClientPatch, Condition, Refusal};
 use super::record::{ClientRecord, KeyRecord, PolicyRecord};
@@ -14,6 +15,8 @@ pub struct Administration<'a> {
     pub configured: &'a [Client],
     /// Whether there is a collection of a name.
     pub is_collection: &'a (dyn Fn(&str) -> bool + Send + Sync),
+    /// Whether an identity provider has a name.
+    pub is_provider: &'a (dyn Fn(&str) -> bool + Send + Sync),
     /// Whether the last admin of the store may go: the operator needs none.
     pub is_operator: bool,
     /// What this process has seen of the keys' use.
@@ -22,16 +25,21 @@ pub struct Administration<'a> {
 }
 
 /// A client, as it is shown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Client)]
 pub struct ClientView {
+    /// What it is called.
     pub name: String,
+    /// What it may do.
     pub roles: Vec<Role>,
+    /// What it may ask for; what is not there has its default.
     pub policy: PolicyRecord,
-    /// `configuration` or `store`.
+    /// Where it is kept: `configuration` or `store`. Only those of the store can be changed over the API.
     pub kept: &'static str,
-    /// One of the store that does not count, as the configuration has one of the same name.
+    /// One of the store that does not count, as the configuration has a client or an identity provider of its name.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadowed: bool,
+    /// Its keys, in the order in which they were made.
     pub keys: Vec<KeyView>,
     /// Another one whenever roles, policy or keys are others.
     #[serde(skip)]
@@ -39,12 +47,19 @@ pub struct ClientView {
 }
 
 /// A key, as it is shown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ClientKey)]
 pub struct KeyView {
+    /// What it is called; it opens nothing.
+    #[schema(pattern = "^[0-9a-f]{12}$")]
     pub id: String,
+    /// When it was made; not known of keys in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub created_at: Option<Rfc3339>,
+    /// When it was last used, as far as is known; left out when it never was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub last_used_at: Option<Rfc3339>,
 }
 
@@ -69,7 +84,7 @@ impl Administration<'_> {
         let mut views: Vec<_> =
             self.configured.iter().map(|client| view(&client.name, &client.into(), CONFIGURATION, &uses)).collect();
         views.extend(stored.iter().map(|(name, record)| {
-            let shadowed = self.is_configured(name);
+            let shadowed = self.is_configured(name) || (self.is_provider)(name);
             ClientView { shadowed, ..view(name, record, STORE, &uses) }
         }));
         views.sort_by(|a, b| a.name.cmp(&b.name).then(a.shadowed.cmp(&b.shadowed)));
@@ -96,6 +111,9 @@ impl Administration<'_> {
     pub async fn add(&self, name: &str, roles: Vec<Role>, policy: PolicyRecord) -> Result<MadeKey, ChangeError> {
         if self.is_configured(name) {
             return Err(Refusal::Exists(name.to_owned()).into());
+        }
+        if (self.is_provider)(name) {
+            return Err(Refusal::ProvidersName(name.to_owned()).into());
         }
         let record = ClientRecord { roles, policy, keys: Vec::new() };
         self.check_collections(&record)?;

@@ -25,6 +25,8 @@ pub struct Change {
 pub enum Refusal {
     #[error("there is a client {0} already; rotate it to give it another key")]
     Exists(String),
+    #[error("an identity provider is called {0} already")]
+    ProvidersName(String),
     #[error("there is no client {0} in the store")]
     Unknown(String),
     #[error("the client {0} has no key of that id")]

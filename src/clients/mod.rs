@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::admin::{Administration, ClientView, KeyView, MadeKey};
-pub use self::api_key::{ApiKey, ClientKey, KeyHash};
+pub use self::api_key::{ApiKey, ClientKey, KeyHash, is_api_key};
 pub use self::changes::{Change, ClientPatch, Condition, Refusal};
 pub use self::file::FileClients;
 pub use self::limiter::{Exceeded, Limit, Limiter, RateRules};
@@ -83,6 +83,12 @@ impl Client {
     /// Whether it may act in a role; an admin may act in every one.
     pub fn may(&self, role: Role) -> bool {
         self.roles.contains(&role) || self.roles.contains(&Role::Admin)
+    }
+
+    /// Whether it may see what a link of that client and subject holds. A login sees its own links only: the others
+    /// are other people's.
+    pub fn may_see(&self, client: &str, subject: Option<&str>) -> bool {
+        self.policy.subject.as_deref().is_none_or(|own| client == self.name && subject == Some(own))
     }
 }
 

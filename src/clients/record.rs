@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::api_key::ClientKey;
 use super::limiter::{Limit, RateRules};
@@ -11,7 +12,8 @@ use super::rates::{MAX_RATE, Quota};
 use super::{Client, Role};
 use crate::clock::Rfc3339;
 use crate::token::{
-    ClientName, CollectionName, Feature, FeatureRules, Features, MintPolicy, PathPattern, PatternError,
+    ClientName, CollectionName, Feature, FeatureRules, Features, LoginPolicy, MintPolicy, PathPattern, PathTemplate,
+    PatternError,
 };
 
 /// A client in plain values.
@@ -33,38 +35,56 @@ pub struct KeyRecord {
     pub created_at: Option<Rfc3339>,
 }
 
-/// A policy in plain values; `null` is the same as leaving a field out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a client may ask for. `null` is the same as leaving a field out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Policy)]
 pub struct PolicyRecord {
+    /// Paths it may make links for: `*` is one segment, `**` any number.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub allow: Vec<String>,
+    /// Collections it may make links for; all of them by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collections: Option<Vec<String>>,
-    /// Seconds.
+    /// Longest life of its links, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub max_ttl: Option<u64>,
-    /// Seconds.
+    /// Life of its links when it asks for none, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub default_ttl: Option<u64>,
     /// What every link must have.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable)]
     pub require: Vec<Feature>,
-    /// What a link may have; `None` permits everything.
+    /// What a link may have; everything by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permit: Option<Vec<Feature>>,
+    /// Requests a second that each instance takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub requests_per_second: Option<u64>,
+    /// How many of them at once; one second's worth by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub requests_burst: Option<u64>,
+    /// Links a second that each instance makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub links_per_second: Option<u64>,
+    /// How many of them at once, so also the largest batch; one second's worth by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub links_burst: Option<u64>,
-    /// For each subject by itself.
+    /// Links a second for each subject by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub subject_links_per_second: Option<u64>,
+    /// How many of them at once; one second's worth by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub subject_links_burst: Option<u64>,
 }
 
@@ -201,6 +221,7 @@ impl PolicyRecord {
             max_ttl: self.max_ttl.map(Duration::from_secs),
             default_ttl: self.default_ttl.map(Duration::from_secs),
             features,
+            ..MintPolicy::default()
         })
     }
 
@@ -222,6 +243,18 @@ impl PolicyRecord {
             links: quota(Limit::Links, self.links_per_second, self.links_burst)?,
             subject_links: quota(Limit::SubjectLinks, self.subject_links_per_second, self.subject_links_burst)?,
         })
+    }
+
+    /// The policy of a provider's logins, whose patterns may name claims.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the record.
+    pub fn build_for_logins(&self, subject_claim: &str) -> Result<LoginPolicy, RecordError> {
+        let parse =
+            |text: &String| PathTemplate::parse(text).map_err(|error| RecordError::Pattern(text.clone(), error));
+        let allow = self.allow.iter().map(parse).collect::<Result<_, _>>()?;
+        let bounds = Self { allow: Vec::new(), ..self.clone() }.build()?;
+        Ok(LoginPolicy { allow, bounds, subject_claim: subject_claim.into() })
     }
 }
 

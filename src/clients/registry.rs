@@ -46,14 +46,21 @@ impl Registry {
         self.put_together(configured, Arc::new(stored));
     }
 
-    /// Reads the store and takes up its clients.
+    /// Reads the store and takes up its clients, but for those whose names are somebody else's.
     ///
     /// # Errors
     /// When it cannot be read; everybody stays known as they are.
-    pub async fn refresh(&self, store: &dyn ClientStore) -> Result<(), StoreError> {
+    pub async fn refresh(&self, store: &dyn ClientStore, is_taken: impl Fn(&str) -> bool) -> Result<(), StoreError> {
         let _reading = self.reading.lock().await;
         let records = store.load().await?;
-        self.set_stored(records.iter().filter_map(build).collect());
+        let is_free = |(name, _): &(&String, &ClientRecord)| {
+            let is_free = !is_taken(name);
+            if !is_free {
+                error!(client = name, "a stored client cannot be used: an identity provider has its name");
+            }
+            is_free
+        };
+        self.set_stored(records.iter().filter(is_free).filter_map(build).collect());
         Ok(())
     }
 

@@ -50,8 +50,8 @@ pub fn clients(sections: Vec<Section<'_>>, collections: &BTreeMap<String, Collec
     clients
 }
 
-/// What a caller may ask for.
-fn policy(section: &mut Section<'_>, errors: &Errors) -> PolicyRecord {
+/// What a caller may ask for; clients and identity providers say it alike.
+pub fn policy(section: &mut Section<'_>, errors: &Errors) -> PolicyRecord {
     let mut features = |key| {
         section.texts(key).and_then(|list| {
             list.parse(errors, |list| {
@@ -82,7 +82,7 @@ fn feature_names() -> String {
     format!("may hold {}", Feature::ALL.map(Feature::as_str).join(", "))
 }
 
-fn report_unknown_collections(
+pub fn report_unknown_collections(
     policy: &PolicyRecord,
     collections: &BTreeMap<String, Collection>,
     place: &Place,

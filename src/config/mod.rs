@@ -5,6 +5,7 @@
 
 mod callers;
 mod keeping;
+mod providers;
 mod section;
 mod settings;
 mod tree;
@@ -20,6 +21,7 @@ use crate::collection::Collection;
 use crate::http::listen::{Address, ListenConfig};
 use crate::http::server::Limits;
 use crate::http::web::Origins;
+use crate::identity::ProviderConfig;
 use crate::revocation::redis::RedisConfig;
 use crate::revocation::{Bounds, Mode, StalenessPolicy};
 use crate::telemetry::LogConfig;
@@ -59,6 +61,7 @@ pub struct Config {
     pub origins: Origins,
     pub collections: BTreeMap<String, Collection>,
     pub clients: Vec<Client>,
+    pub identity_providers: Vec<ProviderConfig>,
     pub log: LogConfig,
 }
 

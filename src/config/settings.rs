@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::callers;
 use super::keeping::{self, Revocation};
+use super::providers;
 use super::section::{Errors, Section};
 use super::tree::Table;
 use super::{Config, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
@@ -78,6 +79,30 @@ pub const SETTING_NAMES: &[&str] = &[
     "clients.subject_links_per_second",
     "clients.subject_links_burst",
     "clients.key_hashes",
+    "identity_providers.name",
+    "identity_providers.issuer",
+    "identity_providers.audience",
+    "identity_providers.algorithms",
+    "identity_providers.jwks_url",
+    "identity_providers.jwks_file",
+    "identity_providers.jwks_refresh",
+    "identity_providers.jwks_cooldown",
+    "identity_providers.jwks_max_age",
+    "identity_providers.leeway",
+    "identity_providers.subject_claim",
+    "identity_providers.roles",
+    "identity_providers.allow",
+    "identity_providers.collections",
+    "identity_providers.max_ttl",
+    "identity_providers.default_ttl",
+    "identity_providers.require",
+    "identity_providers.permit",
+    "identity_providers.requests_per_second",
+    "identity_providers.requests_burst",
+    "identity_providers.links_per_second",
+    "identity_providers.links_burst",
+    "identity_providers.subject_links_per_second",
+    "identity_providers.subject_links_burst",
     "log.level",
     "log.format",
 ];
@@ -103,6 +128,8 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
         .map_or(StoreConfig::Embedded, |redis| StoreConfig::Redis(Box::new(RedisConfig { session_window, ..redis })));
     let collections = collections(root.section("collections"), overrides, errors);
     let clients = callers::clients(root.list_of_sections("clients"), &collections, errors);
+    let identity_providers =
+        providers::providers(root.list_of_sections("identity_providers"), &clients, &collections, errors);
     let log = log(root.section("log"), errors);
     let place = root.place().clone();
     root.finish();
@@ -122,6 +149,7 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
         bounds: Bounds { max_ttl: collections.values().map(|one| one.max_ttl).max().unwrap_or_default(), leeway },
         collections,
         clients,
+        identity_providers,
         log,
     };
     if !has_public_url && config.public_url(None).is_none() && config.listen.api.is_some() {

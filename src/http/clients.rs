@@ -2,74 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use http::header::{ETAG, IF_MATCH, LOCATION};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use serde::{Deserialize, Serialize};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::client_bodies::{ClientList, CreateRequest, Created, KeyRequest, ListParameters, NewKey, Patch, PatchBody};
 use super::credentials::Caller;
-use super::json::{self, Json};
+use super::json::Json;
+use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
-use crate::clients::{
-    Administration, ChangeError, Client, ClientPatch, ClientView, Condition, PolicyRecord, Refusal, Role,
-};
+use crate::clients::{Administration, ChangeError, Client, ClientView, Condition, Refusal, Role};
 use crate::clock::Rfc3339;
 use crate::revocation::{DEFAULT_PAGE, MAX_PAGE};
 
-/// What a list may be narrowed to.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListParameters {
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
-/// A page of clients.
-#[derive(Serialize)]
-pub struct ClientList {
-    clients: Vec<ClientView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
-}
-
-/// A new client.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CreateRequest {
-    name: String,
-    roles: Vec<Role>,
-    policy: Option<PolicyRecord>,
-}
-
-/// A client that was just made, with its key.
-#[derive(Serialize)]
-struct Created {
-    #[serde(flatten)]
-    client: ClientView,
-    key: String,
-}
-
-/// What becomes of the older keys.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyRequest {
-    drop_old: Option<bool>,
-}
-
-/// A key that was just made.
-#[derive(Serialize)]
-struct NewKey {
-    client: String,
-    id: String,
-    created_at: Rfc3339,
-    key: String,
-}
-
-/// Lists by name: 200.
+/// List clients
+///
+/// In the order of their names, those of the configuration and those of the store.
+#[utoipa::path(
+    get, path = "/v1/clients", operation_id = "listClients", tag = tags::CLIENTS, security(("api_key" = ["admin"])), params(ListParameters),
+    responses((status = 200, description = "A page of them.", body = ClientList), problems::ListingPages)
+)]
 pub async fn list(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -97,7 +52,13 @@ pub async fn list(
     Ok(axum::Json(ClientList { clients, next_cursor }))
 }
 
-/// One client: 200, or 404.
+/// Look up a client
+///
+/// Its roles, its policy, and each key with its id, age and last use.
+#[utoipa::path(
+    get, path = "/v1/clients/{name}", operation_id = "findClient", tag = tags::CLIENTS, security(("api_key" = ["admin"])), params(("name" = String, Path, description = "The client's name.", example = "backend")),
+    responses((status = 200, description = "The client.", body = ClientView, headers(("ETag" = String, description = "Another one whenever roles, policy or keys are others."))), problems::Finding)
+)]
 pub async fn find(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -109,7 +70,22 @@ pub async fn find(
     Ok(tagged(client))
 }
 
-/// Adds one: 201 and its first key.
+/// Add a client
+///
+/// Its first key is in this answer and nowhere else.
+#[utoipa::path(
+    post, path = "/v1/clients", operation_id = "addClient", tag = tags::CLIENTS, security(("api_key" = ["admin"])), request_body = CreateRequest,
+    responses(
+        (status = 201, description = "The client and its key.", body = Created, headers(("Location" = String, description = "Where it stands."), ("ETag" = String, description = "Another one whenever roles, policy or keys are others.")),
+            links(
+                ("lookUp" = (operation_id = "findClient", parameters(("name" = "$response.body#/name")))),
+                ("change" = (operation_id = "changeClient", parameters(("name" = "$response.body#/name")))),
+                ("rotate" = (operation_id = "addClientKey", parameters(("name" = "$response.body#/name")))),
+                ("remove" = (operation_id = "removeClient", parameters(("name" = "$response.body#/name")))),
+            )),
+        problems::AddingClients,
+    )
+)]
 pub async fn create(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -127,7 +103,16 @@ pub async fn create(
     Ok((StatusCode::CREATED, headers, axum::Json(body)))
 }
 
-/// Changes roles and policy: 200.
+/// Change a client
+///
+/// By RFC 7396: what is in the patch replaces what was there, `null` gives back the default, what is left out stays. What
+/// comes out must make sense as a whole.
+#[utoipa::path(
+    patch, path = "/v1/clients/{name}", operation_id = "changeClient", tag = tags::CLIENTS, security(("api_key" = ["admin"])),
+    params(("name" = String, Path, description = "The client's name.", example = "backend"), ("If-Match" = Option<String>, Header, description = "The `ETag` of what was seen: refused when that has changed. `*` is any.")),
+    request_body(content((PatchBody = "application/json"), (PatchBody = "application/merge-patch+json"))),
+    responses((status = 200, description = "The client as it is now.", body = ClientView, headers(("ETag" = String, description = "Another one whenever roles, policy or keys are others."))), problems::ChangingClients)
+)]
 pub async fn patch(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -143,7 +128,21 @@ pub async fn patch(
     Ok(tagged(client))
 }
 
-/// Gives a client one more key, or one in the place of all others: 201.
+/// Give a client another key
+///
+/// Beside those it has, so that every machine can change over before the old ones are revoked; or in their place.
+#[utoipa::path(
+    post, path = "/v1/clients/{name}/keys", operation_id = "addClientKey", tag = tags::CLIENTS, security(("api_key" = ["admin"])),
+    params(("name" = String, Path, description = "The client's name.", example = "backend"), ("If-Match" = Option<String>, Header, description = "The `ETag` of what was seen: refused when that has changed. `*` is any.")), request_body = KeyRequest,
+    responses(
+        (status = 201, description = "The key.", body = NewKey, headers(("Location" = String, description = "Where it stands."), ("ETag" = String, description = "Another one whenever roles, policy or keys are others.")),
+            links(("revoke" = (
+                operation_id = "revokeClientKey",
+                parameters(("name" = "$response.body#/client"), ("id" = "$response.body#/id"))
+            )))),
+        problems::AddingKeys,
+    )
+)]
 pub async fn add_key(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -168,7 +167,14 @@ pub async fn add_key(
     Ok((StatusCode::CREATED, [(LOCATION, location), (ETAG, etag(&made.client))], axum::Json(body)))
 }
 
-/// Revokes one key: 204. This instance refuses it from now on, the others within a second or so.
+/// Revoke a key
+///
+/// This instance refuses it from now on, the others within a second or so. It may be the client's last.
+#[utoipa::path(
+    delete, path = "/v1/clients/{name}/keys/{id}", operation_id = "revokeClientKey", tag = tags::CLIENTS, security(("api_key" = ["admin"])),
+    params(("name" = String, Path, description = "The client's name.", example = "backend"), ("id" = String, Path, description = "The key's id.", example = "5f8a01c3d2e4"), ("If-Match" = Option<String>, Header, description = "The `ETag` of what was seen: refused when that has changed. `*` is any.")),
+    responses((status = 204, description = "It is refused."), problems::RemovingClients)
+)]
 pub async fn drop_key(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -183,7 +189,14 @@ pub async fn drop_key(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Removes one: 204.
+/// Remove a client
+///
+/// Its keys are refused; its links live on, see `client` of a revocation.
+#[utoipa::path(
+    delete, path = "/v1/clients/{name}", operation_id = "removeClient", tag = tags::CLIENTS, security(("api_key" = ["admin"])),
+    params(("name" = String, Path, description = "The client's name.", example = "backend"), ("If-Match" = Option<String>, Header, description = "The `ETag` of what was seen: refused when that has changed. `*` is any.")),
+    responses((status = 204, description = "It is gone."), problems::RemovingClients)
+)]
 pub async fn remove(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -197,18 +210,6 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A body of a patch: `application/merge-patch+json`, or plain JSON.
-pub struct Patch(ClientPatch);
-
-impl FromRequest<Arc<AppState>> for Patch {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request<Body>, state: &Arc<AppState>) -> Result<Self, Problem> {
-        let text = json::read(request, state, &[json::MERGE_PATCH, json::JSON]).await?;
-        json::parse_with(&text, ClientPatch::parse).map(Self)
-    }
-}
-
 async fn with<T>(
     state: &AppState,
     caller: &Caller,
@@ -219,7 +220,8 @@ async fn with<T>(
         store: &*state.client_store,
         configured: &configured,
         is_collection: &|name| state.signing.collections.contains_key(name),
-        is_operator: caller.0.keys.is_empty() && caller.0.name == super::OPERATOR,
+        is_provider: &|name| state.logins.has_name(name),
+        is_operator: caller.0.keys.is_empty() && caller.0.policy.subject.is_none() && caller.0.name == super::OPERATOR,
         seen: state.clients.uses(),
         now: state.clock.now().wall,
     };
@@ -229,7 +231,7 @@ async fn with<T>(
 /// What was answered counts here from now on; other instances look every second.
 async fn took_up(state: &AppState, admin: &Client, client: &str, what: &str) {
     tracing::info!(client, by = admin.name, "{what}");
-    if let Err(error) = state.clients.refresh(&*state.client_store).await {
+    if let Err(error) = state.refresh_clients().await {
         tracing::warn!(%error, "a change of clients takes effect once the store can be read again");
     }
 }
@@ -278,7 +280,7 @@ impl From<ChangeError> for Problem {
             ChangeError::Refused(refusal) => refusal,
         };
         let kind = match refusal {
-            Refusal::Exists(_) => ProblemKind::ClientExists,
+            Refusal::Exists(_) | Refusal::ProvidersName(_) => ProblemKind::ClientExists,
             Refusal::Unknown(_) => return nobody(),
             Refusal::UnknownKey(_) => ProblemKind::NotFound,
             Refusal::ReadOnly(_) => ProblemKind::ClientReadOnly,

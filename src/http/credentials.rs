@@ -9,7 +9,8 @@ use http::request::Parts;
 use super::problem::{Problem, ProblemKind};
 use super::rates::Visit;
 use super::state::AppState;
-use crate::clients::{Client, Role};
+use crate::clients::{Client, Role, is_api_key};
+use crate::identity::{Login, LoginRefusal};
 
 /// Whoever calls.
 #[derive(Clone, Debug)]
@@ -31,12 +32,10 @@ impl Caller {
                 .with("role", role.as_str()))
         }
     }
-}
 
-impl Caller {
-    /// Tells callers apart whose requests have nothing to do with each other.
-    pub fn identity(&self) -> &str {
-        &self.0.name
+    /// Tells callers apart whose requests have nothing to do with each other: the client, and whose login it is.
+    pub fn identity(&self) -> (&str, Option<&str>) {
+        (&self.0.name, self.0.policy.subject.as_deref())
     }
 }
 
@@ -47,30 +46,59 @@ impl FromRequestParts<Arc<AppState>> for Caller {
         if let Some(Assumed(Some(caller))) = parts.extensions.get::<Assumed>() {
             return Ok(caller.clone());
         }
-        let visit = parts.extensions.get::<Visit>();
-        if let Some(caller) = visit.and_then(Visit::caller) {
+        let visit = parts.extensions.get::<Visit>().cloned();
+        if let Some(caller) = visit.as_ref().and_then(Visit::caller) {
             // Not to be counted twice.
             return Ok(caller.clone());
         }
+        let takes_logins = state.logins.has_providers();
         let refuse = |detail: &str| Problem::new(ProblemKind::Unauthorized).detail(detail);
-        let value = parts
-            .headers
-            .get(AUTHORIZATION)
-            .ok_or_else(|| refuse("Send the API key as `Authorization: Bearer lgk_…`."))?;
-        let key = value
+        let value = parts.headers.get(AUTHORIZATION).ok_or_else(|| {
+            refuse(if takes_logins {
+                "Send an API key or a login's JWT as `Authorization: Bearer …`."
+            } else {
+                "Send the API key as `Authorization: Bearer lgk_…`."
+            })
+        })?;
+        let credential = value
             .to_str()
             .ok()
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, key)| key.trim())
+            .map(|(_, credential)| credential.trim())
             .ok_or_else(|| refuse("The Authorization header must be `Bearer` and an API key."))?;
-        let moment = state.clock.now();
-        let client = state.clients.authenticate(key, moment.wall);
-        let caller = client.map(Self).ok_or_else(|| refuse("The API key is not known here."))?;
-        if let Some(visit) = visit {
+        let caller = Self(if is_api_key(credential) || !takes_logins {
+            let client = state.clients.authenticate(credential, state.clock.now().wall);
+            client.ok_or_else(|| refuse("The API key is not known here."))?
+        } else {
+            let Login { provider, outcome } = state.logins.authenticate(credential).await;
+            let name = provider.as_ref().map_or("", |provider| provider.config.name.as_str());
+            state.metrics.logins.count(name, outcome.as_ref().map_or_else(LoginRefusal::name, |_| "accepted"));
+            outcome?
+        });
+        if let Some(visit) = &visit {
             visit.of_caller(&caller);
         }
-        state.limiter.admit_request(&caller.0, moment.uptime)?;
+        state.limiter.admit_request(&caller.0, state.clock.uptime())?;
         Ok(caller)
     }
+}
+
+impl From<LoginRefusal> for Problem {
+    fn from(refusal: LoginRefusal) -> Self {
+        let detail = sentence(&refusal.to_string());
+        match refusal {
+            LoginRefusal::Jwt(_) => Self::new(ProblemKind::Unauthorized).invalid_token(&detail).detail(detail),
+            LoginRefusal::Subject(unusable) => {
+                Self::new(ProblemKind::OutsidePolicy).detail(detail).with("claim", unusable.claim.as_ref())
+            }
+            LoginRefusal::Unavailable => Self::new(ProblemKind::IdentityUnavailable).detail(detail),
+        }
+    }
+}
+
+/// The words of an error as a sentence.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect()
 }

@@ -9,6 +9,7 @@ use tracing::info;
 
 use super::listen::Peer;
 use super::metrics::Verdict;
+use super::openapi::{edges, problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::request_id::RequestId;
 use super::state::{AppState, Evidence, Gap};
@@ -45,7 +46,15 @@ impl Rejection {
     }
 }
 
-/// Answers a download.
+/// Download
+///
+/// What a link leads to, usually through an edge. The address is taken to the letter; a query is passed over. Every
+/// request is judged anew, a range or a condition as well. A refusal says nothing about keys, paths or the check that
+/// failed: inspecting the link does. It is a problem, or a small page for people when `Accept` prefers `text/html`.
+#[utoipa::path(
+    get, path = "/download/{collection}/{token}", operation_id = "download", tag = tags::DOWNLOADS, security(()),
+    params(edges::Address, edges::Wishes), responses(edges::Permitted, problems::Downloading)
+)]
 pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Response<Body> {
     let headers = request.headers();
     let decided = settle(state, |evidence| decide(state, peer, request, evidence)).await;

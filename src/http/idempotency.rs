@@ -52,7 +52,9 @@ async fn answer(state: &Arc<AppState>, request: Request<Body>, next: Next) -> Re
     let key = key(&parts.headers)?.to_owned();
     let caller = Caller::from_request_parts(&mut parts, state).await?;
     let body = read_body(body, state.limits.body_bytes).await?;
-    let name = digest(&[caller.identity().as_bytes(), key.as_bytes()]);
+    let (client, subject) = caller.identity();
+    let who = if subject.is_some() { "login" } else { "client" };
+    let name = digest(&[who, client, subject.unwrap_or_default(), &key].map(str::as_bytes));
     let name = URL_SAFE_NO_PAD.encode(name);
     // The same key for something else is a mistake of the caller's.
     let asked = parts.uri.path_and_query().map_or("", |path| path.as_str());

@@ -8,21 +8,42 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::credentials::Caller;
 use super::json::{Json, parse};
+use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
-use super::rates::{Visit, admit_links};
-use super::revocations::RevocationBody;
+use super::rates::{Visit, admit_links, subject};
+use super::revocation_bodies::RevocationBody;
 use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
-use crate::inspect::Inspection;
+use crate::inspect::{Contents, Inspection};
 use crate::mint::{Link, MAX_BATCH, MintError, MintRequest};
 use crate::revocation::{Informed, RevocationView};
 use crate::token::MintRefusal;
 
-/// Makes one link: 201.
+/// Make a link
+///
+/// Every call makes a new link. Whether the file is there is found out by the download. `refresh_after` is when an app
+/// should ask for a new link, so that a picture never breaks on screen.
+#[utoipa::path(
+    post, path = "/v1/links", operation_id = "mintLink", tag = tags::LINKS, security(("api_key" = ["mint"])),
+    request_body = MintRequest,
+    responses(
+        (status = 201, description = "The link.", body = Link,
+            links(
+                ("download" = (
+                    operation_id = "download",
+                    parameters(("collection" = "$response.body#/collection"), ("token" = "$response.body#/token"))
+                )),
+                ("inspect" = (operation_id = "inspectLink", request_body = json!({ "link": "$response.body#/url" }))),
+                ("revoke" = (operation_id = "revoke", request_body = json!({ "id": "$response.body#/id" }))),
+            )),
+        problems::Minting,
+    )
+)]
 pub async fn mint(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -31,32 +52,38 @@ pub async fn mint(
 ) -> Result<impl IntoResponse, Problem> {
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
-    visit.for_subject(request.subject.as_deref());
-    admit_links(&state, client, std::iter::once(request.subject.as_deref()))?;
+    let asked_for = subject(client, request.subject.as_deref());
+    visit.for_subject(asked_for);
+    admit_links(&state, client, std::iter::once(asked_for))?;
     let now = state.clock.now().wall;
     let minted = state.consult(|revocations| mint_one(&state, client, &request, revocations, now)).await?;
     let link = minted?;
     Ok((StatusCode::CREATED, axum::Json(link)))
 }
 
-/// A batch, its items not read yet, so that one bad item does not spoil the rest.
-#[derive(Deserialize)]
+/// Many requests at once. They are read one by one, so that a bad one does not spoil the rest.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {
+    /// What is asked for, each item as for a single link.
+    #[schema(value_type = Vec<MintRequest>, min_items = 1, max_items = 1000)]
     links: Vec<Box<RawValue>>,
 }
 
 /// What became of the items, in their order.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct BatchResults {
+    /// As many as there were requests, in their order.
+    #[schema(min_items = 1, max_items = 1000)]
     pub results: Vec<BatchResult>,
 }
 
-/// What became of one item.
-#[derive(Serialize)]
+/// What became of one: a link, or why there is none.
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum BatchResult {
     Link(Box<Link>),
+    #[schema(value_type = problems::ProblemBody)]
     Problem(Value),
 }
 
@@ -70,7 +97,15 @@ impl BatchResult {
     }
 }
 
-/// Makes up to [`MAX_BATCH`] links: 200, each result a link or a problem.
+/// Make many links
+///
+/// Up to 1000 in one go. The results stand in the order of the requests, each a link or a problem: one that is refused
+/// spoils no other.
+#[utoipa::path(
+    post, path = "/v1/links/batch", operation_id = "mintLinks", tag = tags::LINKS, security(("api_key" = ["mint"])),
+    request_body = Batch,
+    responses((status = 200, description = "What became of each.", body = BatchResults), problems::MintingMany)
+)]
 pub async fn batch(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -82,7 +117,8 @@ pub async fn batch(
     let now = state.clock.now().wall;
     let requests: Vec<Result<MintRequest, Problem>> =
         batch.links.iter().map(|item| parse(item.get().as_bytes())).collect();
-    admit_links(&state, client, requests.iter().map(|request| request.as_ref().ok()?.subject.as_deref()))?;
+    let asked_for = requests.iter().map(|request| subject(client, request.as_ref().ok()?.subject.as_deref()));
+    admit_links(&state, client, asked_for)?;
     let mint = |request: &Result<MintRequest, Problem>, revocations: &dyn RevocationView| {
         let request = request.as_ref().map_err(Problem::clone)?;
         mint_one(&state, client, request, revocations, now)
@@ -104,34 +140,52 @@ pub fn check_size(items: usize) -> Result<(), Problem> {
 }
 
 /// What is to be inspected.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InspectRequest {
+    /// A link's URL or its token.
     link: String,
 }
 
 /// What there is to say about a link, and the revocations that cover it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct InspectAnswer {
     #[serde(flatten)]
     inspection: Inspection,
+    /// The revocations that cover it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     revocations: Vec<RevocationBody>,
 }
 
-/// Says what a link holds and how it would be judged now: 200 also for the worst of links.
+/// Inspect a link
+///
+/// Says what a link holds and how a download would be judged now, from one of the link's networks if it is bound to any.
+/// The answer is 200 whatever the link is worth; looking takes no download. Of a link whose signature does not hold,
+/// nothing is said about what it claims to hold. A login is told about its own links only.
+#[utoipa::path(
+    post, path = "/v1/links/inspect", operation_id = "inspectLink", tag = tags::LINKS,
+    security(("api_key" = ["inspect"])), request_body = InspectRequest,
+    responses((status = 200, description = "What there is to say about it.", body = InspectAnswer), problems::Inspecting)
+)]
 pub async fn inspect(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     Json(request): Json<InspectRequest>,
 ) -> Result<axum::Json<InspectAnswer>, Problem> {
-    caller.require(Role::Inspect)?;
+    let client = caller.require(Role::Inspect)?;
     let now = state.clock.now();
     let inspect = |view: &dyn RevocationView, tally| {
         let informed = Informed { view, tally };
         state.signing.inspect(&request.link, &informed, state.staleness, now)
     };
     let mut inspection = state.consult(|view| inspect(view, None)).await?;
+    let is_foreign = |contents: &Contents| !client.may_see(&contents.client, contents.subject.as_deref());
+    if inspection.contents.as_ref().is_some_and(is_foreign) {
+        return Err(
+            Problem::new(ProblemKind::OutsidePolicy).detail("A login may inspect links of its own subject only.")
+        );
+    }
     if let Some(counted) = inspection.counted_download() {
         let tally = state.store.count(&counted).await.ok();
         inspection = state.consult(|view| inspect(view, tally)).await?;

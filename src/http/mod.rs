@@ -7,14 +7,18 @@
 //! | api | `POST /v1/links`, `/v1/links/batch` | [`links`] |
 //! | api | `POST /v1/links/refresh` | [`refresh`] |
 //! | api | `POST /v1/links/inspect` | [`links`] |
-//! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`] |
+//! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`], [`revocation_bodies`] |
 //! | api | `GET /v1/verifiers` | [`verifiers`] |
 //! | api | `GET`, `POST /v1/clients`, `GET`, `PATCH`, `DELETE /v1/clients/{name}` | [`clients`] |
 //! | api | `POST /v1/clients/{name}/keys`, `DELETE /v1/clients/{name}/keys/{id}` | [`clients`] |
+//! | api | `GET /openapi.json`, `/docs` | [`openapi`] |
 //! | ops | `GET /livez`, `/readyz`, `/metrics` | [`ops`] |
+//!
+//! A route stands here and its documentation at its handler: [`openapi`] says how, and makes the document of it.
 //!
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`].
 
+mod client_bodies;
 mod clients;
 mod credentials;
 mod download;
@@ -23,13 +27,16 @@ mod idempotency;
 mod json;
 mod links;
 pub mod listen;
+mod login_metrics;
 mod metrics;
+pub mod openapi;
 mod ops;
 mod page;
 mod problem;
 mod rates;
 mod refresh;
 mod request_id;
+mod revocation_bodies;
 mod revocations;
 pub mod server;
 mod state;
@@ -44,12 +51,13 @@ use axum::body::Body;
 use axum::extract::{Extension, MatchedPath, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
-use axum::routing::{delete, get, post};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 use tracing::Instrument;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use self::credentials::Caller;
 use self::listen::Peer;
@@ -87,16 +95,26 @@ impl Routes {
     pub fn new(state: &Arc<AppState>, audiences: &[Audience], caller: Option<Caller>) -> Self {
         let mut router = Router::new();
         for audience in audiences {
-            router = match audience {
-                Audience::Download => router.route("/auth", get(edge_auth::judge)),
-                Audience::Api => router.merge(api(state, caller.clone())),
-                Audience::Ops => router.merge(ops_router()),
-            };
+            let answered = Router::from(documented(*audience));
+            router = router.merge(match audience {
+                Audience::Api => answered
+                    .route_layer(from_fn(web::tag))
+                    .route_layer(from_fn_with_state(Arc::clone(state), idempotency::once))
+                    .route_layer(from_fn_with_state(Arc::clone(state), account))
+                    .layer(Extension(credentials::Assumed(caller.clone())))
+                    .layer(web::compression()),
+                Audience::Download | Audience::Ops => answered,
+            });
         }
         let router = router
             .fallback(|| async { Problem::new(ProblemKind::NotFound) })
             .method_not_allowed_fallback(|| async { Problem::new(ProblemKind::MethodNotAllowed) })
             .with_state(Arc::clone(state));
+        // Around everything: a browser asks about an address with a method that nothing else answers.
+        let router = match state.origins.layer() {
+            Some(cors) if audiences.contains(&Audience::Api) => router.layer(cors),
+            _ => router,
+        };
         Self {
             state: Arc::clone(state),
             has_downloads: audiences.contains(&Audience::Download),
@@ -147,35 +165,27 @@ impl Answer for Routes {
     }
 }
 
-fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
-    let router = Router::new()
-        .route("/v1/links", post(links::mint))
-        .route("/v1/links/batch", post(links::batch))
-        .route("/v1/links/refresh", post(refresh::refresh))
-        .route("/v1/links/inspect", post(links::inspect))
-        .route("/v1/revocations", post(revocations::create).get(revocations::list))
-        .route("/v1/revocations/{id}", get(revocations::find).delete(revocations::reinstate))
-        .route("/v1/verifiers", get(verifiers::list))
-        .route("/v1/clients", get(clients::list).post(clients::create))
-        .route("/v1/clients/{name}", get(clients::find).patch(clients::patch).delete(clients::remove))
-        .route("/v1/clients/{name}/keys", post(clients::add_key))
-        .route("/v1/clients/{name}/keys/{id}", delete(clients::drop_key))
-        .route_layer(from_fn(web::tag))
-        .route_layer(from_fn_with_state(Arc::clone(state), idempotency::once))
-        .route_layer(from_fn_with_state(Arc::clone(state), account))
-        .layer(Extension(credentials::Assumed(caller)))
-        .layer(web::compression());
-    match state.origins.layer() {
-        Some(cors) => router.layer(cors),
-        None => router,
+/// Every route of an audience, with its documentation; but for downloads, which pass by the router.
+fn documented(audience: Audience) -> OpenApiRouter<Arc<AppState>> {
+    let router = OpenApiRouter::new();
+    match audience {
+        Audience::Download => router.routes(routes!(edge_auth::judge)),
+        Audience::Api => router
+            .routes(routes!(links::mint))
+            .routes(routes!(links::batch))
+            .routes(routes!(refresh::refresh))
+            .routes(routes!(links::inspect))
+            .routes(routes!(revocations::create, revocations::list))
+            .routes(routes!(revocations::find, revocations::reinstate))
+            .routes(routes!(verifiers::list))
+            .routes(routes!(clients::create, clients::list))
+            .routes(routes!(clients::find, clients::patch, clients::remove))
+            .routes(routes!(clients::add_key))
+            .routes(routes!(clients::drop_key))
+            .routes(routes!(openapi::document))
+            .routes(routes!(openapi::page)),
+        Audience::Ops => router.routes(routes!(ops::livez)).routes(routes!(ops::readyz)).routes(routes!(ops::metrics)),
     }
-}
-
-fn ops_router() -> Router<Arc<AppState>> {
-    Router::new()
-        .route("/livez", get(ops::livez))
-        .route("/readyz", get(ops::readyz))
-        .route("/metrics", get(ops::metrics))
 }
 
 /// Counts an API request, tells the client about its limits, and sees to it that links and lists are nobody's to keep.

@@ -14,6 +14,7 @@ use crate::token::{MintRefusal, Refusal};
 pub const TYPE_PREFIX: &str = "urn:linkgate:problem:";
 /// Seconds after which a request that could not be judged is worth repeating.
 const RETRY_SECONDS: &str = "5";
+const CHALLENGE: &str = "Bearer realm=\"linkgate\"";
 /// Tells nginx's caches to leave a denial alone.
 const X_ACCEL_EXPIRES: HeaderName = HeaderName::from_static("x-accel-expires");
 
@@ -44,6 +45,7 @@ pub enum ProblemKind {
     RequestInProgress,
     IdempotencyKeyReused,
     NotYetSafe,
+    IdentityUnavailable,
     StoreUnavailable,
     StoreFull,
     Timeout,
@@ -52,7 +54,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidLink,
         Self::Expired,
         Self::Revoked,
@@ -77,6 +79,7 @@ impl ProblemKind {
         Self::RequestInProgress,
         Self::IdempotencyKeyReused,
         Self::NotYetSafe,
+        Self::IdentityUnavailable,
         Self::StoreUnavailable,
         Self::StoreFull,
         Self::Timeout,
@@ -99,7 +102,7 @@ impl ProblemKind {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not allowed here")
             }
             Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri-too-long", "The address is too long"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key is needed"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key or login is needed"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The client's roles do not allow this"),
             Self::OutsidePolicy => (StatusCode::FORBIDDEN, "outside-policy", "The client's policy does not allow this"),
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too much in too short a time"),
@@ -125,6 +128,9 @@ impl ProblemKind {
             ),
             Self::NotYetSafe => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not-yet-safe", "The revocation is recorded, but not yet safe")
+            }
+            Self::IdentityUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "identity-unavailable", "This login cannot be checked right now")
             }
             Self::StoreUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "The revocation store cannot be used")
@@ -161,6 +167,8 @@ struct More {
     allow: Option<HeaderValue>,
     /// In seconds.
     retry_after: Option<u64>,
+    /// What `WWW-Authenticate` says besides the realm.
+    challenge: Option<HeaderValue>,
 }
 
 impl Problem {
@@ -194,6 +202,17 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.more.retry_after = Some(seconds);
+        self
+    }
+
+    /// Says in `WWW-Authenticate` what is wrong with a token (RFC 6750 §3).
+    #[must_use]
+    pub fn invalid_token(mut self, why: &str) -> Self {
+        // A quoted string has neither quotes nor backslashes there.
+        let why: String =
+            why.chars().filter(|letter| matches!(letter, ' '..='~') && !"\"\\".contains(*letter)).collect();
+        let challenge = format!("{CHALLENGE}, error=\"invalid_token\", error_description=\"{why}\"");
+        self.more.challenge = HeaderValue::from_str(&challenge).ok();
         self
     }
 
@@ -240,7 +259,8 @@ impl Problem {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
             }
             StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"linkgate\""));
+                let challenge = self.more.challenge.unwrap_or(HeaderValue::from_static(CHALLENGE));
+                headers.insert(WWW_AUTHENTICATE, challenge);
             }
             _ => {}
         }
@@ -284,8 +304,8 @@ impl From<MintRefusal> for Problem {
     fn from(refusal: MintRefusal) -> Self {
         let kind = if refusal.is_policy() { ProblemKind::OutsidePolicy } else { ProblemKind::InvalidRequest };
         let field = match refusal {
-            MintRefusal::Path(_) | MintRefusal::PathNotAllowed => Some("path"),
-            MintRefusal::Subject(_) => Some("subject"),
+            MintRefusal::Path(_) | MintRefusal::PathNotAllowed | MintRefusal::ClaimUnusable(_) => Some("path"),
+            MintRefusal::Subject(_) | MintRefusal::SubjectNotAllowed => Some("subject"),
             MintRefusal::FileName(_) => Some("filename"),
             MintRefusal::ContentType(_) => Some("content_type"),
             MintRefusal::TooManyNetworks => Some("client_networks"),
@@ -296,11 +316,13 @@ impl From<MintRefusal> for Problem {
             MintRefusal::CollectionNotAllowed => Some("collection"),
             MintRefusal::FeatureRequired(feature) | MintRefusal::FeatureNotPermitted(feature) => Some(feature.as_str()),
         };
-        let problem = Self::new(kind).detail(refusal.to_string());
-        let problem = match refusal.rule() {
-            Some(rule) => problem.with("rule", rule),
-            None => problem,
-        };
+        let mut problem = Self::new(kind).detail(refusal.to_string());
+        if let Some(rule) = refusal.rule() {
+            problem = problem.with("rule", rule);
+        }
+        if let MintRefusal::ClaimUnusable(unusable) = &refusal {
+            problem = problem.with("claim", unusable.claim.as_ref());
+        }
         match field {
             Some(field) => problem.with("field", field),
             None => problem,

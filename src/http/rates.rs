@@ -63,6 +63,11 @@ impl Visit {
     }
 }
 
+/// Whom a link is for: as asked, or the only one a login may ask for.
+pub fn subject<'a>(client: &'a Client, asked: Option<&'a str>) -> Option<&'a str> {
+    client.policy.subject.as_deref().or(asked)
+}
+
 /// Counts links that a client asks for, given whom each is for: all of them, or none.
 pub fn admit_links<'a>(
     state: &AppState,

@@ -4,27 +4,41 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::credentials::Caller;
 use super::json::Json;
 use super::links::{BatchResult, BatchResults, check_size, ready};
+use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
-use super::rates::admit_links;
+use super::rates::{admit_links, subject};
 use super::state::AppState;
 use crate::clients::Role;
 use crate::mint::RefreshError;
 use crate::revocation::RevocationView;
 
-/// The old links: whole URLs or tokens.
-#[derive(Deserialize)]
+/// The old links, and the life of the new ones.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
+    /// The old links: URLs or tokens.
+    #[schema(min_items = 1, max_items = 1000)]
     links: Vec<String>,
     /// Life of the new links in seconds, where it is not to be that of the old ones.
+    #[schema(minimum = 1)]
     expires_in: Option<u64>,
 }
 
-/// Makes up to [`crate::mint::MAX_BATCH`] links: 200, each result a link or a problem.
+/// Refresh links
+///
+/// New links for up to 1000 old ones, in their order, each a link or a problem. A new link asks for all that the old one
+/// did; the old one may have ended, as long ago as `links.refresh_grace` allows. Only the client that made a link can
+/// refresh it, and only if its policy still allows it.
+#[utoipa::path(
+    post, path = "/v1/links/refresh", operation_id = "refreshLinks", tag = tags::LINKS, security(("api_key" = ["mint"])),
+    request_body = RefreshRequest,
+    responses((status = 200, description = "What became of each.", body = BatchResults), problems::MintingMany)
+)]
 pub async fn refresh(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -36,9 +50,9 @@ pub async fn refresh(
     let now = state.clock.now().wall;
     // Whom the old links are for takes some looking.
     let has_subjects = client.rates.subject_links.is_some();
-    let subject = |link: &String| has_subjects.then(|| state.signing.subject_of(link, now))?;
-    let subjects: Vec<Option<String>> = request.links.iter().map(subject).collect();
-    admit_links(&state, client, subjects.iter().map(Option::as_deref))?;
+    let known = |link: &String| has_subjects.then(|| state.signing.subject_of(link, now))?;
+    let subjects: Vec<Option<String>> = request.links.iter().map(known).collect();
+    admit_links(&state, client, subjects.iter().map(|known| subject(client, known.as_deref())))?;
     let who = (client.name.as_str(), &client.policy);
     let refresh_all = |revocations: &dyn RevocationView| {
         let refresh =

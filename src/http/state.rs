@@ -12,6 +12,7 @@ use crate::answers::AnswerStore;
 use crate::clients::{ClientStore, Limiter, Registry};
 use crate::clock::Clock;
 use crate::edge::DirectFiles;
+use crate::identity::Logins;
 use crate::mint::Signing;
 use crate::revocation::{
     Answers, Blind, Download, Index, Informed, Inquiry, Mode, OnStale, Questions, RevocationStore, RevocationView,
@@ -36,6 +37,7 @@ pub struct AppState {
     pub client_store: Arc<dyn ClientStore>,
     pub limiter: Limiter,
     pub answers: Arc<dyn AnswerStore>,
+    pub logins: Arc<Logins>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub listen: ListenConfig,
@@ -86,6 +88,14 @@ impl Evidence {
 }
 
 impl AppState {
+    /// Takes up the clients of the store; those whose name an identity provider has are left out.
+    ///
+    /// # Errors
+    /// When it cannot be read; everybody stays known as they are.
+    pub async fn refresh_clients(&self) -> Result<(), StoreError> {
+        self.clients.refresh(&*self.client_store, |name| self.logins.has_name(name)).await
+    }
+
     /// How long revocations may have been missing.
     pub fn staleness_now(&self) -> Option<Duration> {
         self.index.freshness().age(self.clock.now())

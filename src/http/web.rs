@@ -81,15 +81,20 @@ pub async fn tag(request: Request<Body>, next: Next) -> Response<Body> {
     let condition = request.headers().get(IF_NONE_MATCH).cloned();
     let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
     let response = next.run(request).await;
-    if !is_read || response.status() != StatusCode::OK || response.headers().contains_key(ETAG) {
+    if !is_read || response.status() != StatusCode::OK {
         return response;
     }
     let (mut parts, body) = response.into_parts();
     let Ok(body) = body.collect().await else { return Problem::new(ProblemKind::Internal).into_response() };
     let body = body.to_bytes();
-    let hash = URL_SAFE_NO_PAD.encode(&Sha256::digest(&body)[..16]);
-    // Weak: the same list may travel compressed.
-    let tag = format!("W/\"{hash}\"");
+    let tag = match parts.headers.get(ETAG).and_then(|own| own.to_str().ok()) {
+        Some(own) => own.to_owned(),
+        None => {
+            let hash = URL_SAFE_NO_PAD.encode(&Sha256::digest(&body)[..16]);
+            // Weak: the same list may travel compressed.
+            format!("W/\"{hash}\"")
+        }
+    };
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         parts.headers.insert(ETAG, tag);
     }

@@ -8,14 +8,14 @@ use super::{Link, MintError, MintRequest, Signing};
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::revocation::{Kind, RevocationView, covers};
-use crate::token::{Claims, Examined, Keyring, MintPolicy, Refusal, VerifiedToken, is_stable};
+use crate::token::{Claims, Examined, Keyring, MintPolicy, Refusal, Subject, VerifiedToken, is_stable};
 
 /// Why a link is not refreshed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RefreshError {
     #[error("this is no link of ours, or its signature does not hold: {0}")]
     Invalid(&'static str),
-    #[error("the link was minted by another client: only its own may refresh it")]
+    #[error("the link was minted by another client, or for somebody else: only its own may refresh it")]
     Foreign,
     #[error("the link ended more than {0} seconds ago: mint a new one")]
     LongExpired(u64),
@@ -44,7 +44,7 @@ impl Signing {
     ) -> Result<Link, RefreshError> {
         let keyring = self.keyring.load();
         let old = self.authentic(link, &keyring, now, |old, collection| {
-            judge(old, client, grace, revocations, now)?;
+            judge(old, (client, policy), grace, revocations, now)?;
             Ok(request(&old.token, collection, &keyring, policy, life, now))
         });
         let request = old.unwrap_or(Err(RefreshError::Invalid("the signature does not match")))?;
@@ -55,13 +55,14 @@ impl Signing {
 /// Whether a link may have a successor.
 fn judge(
     old: &Examined<'_>,
-    client: &str,
+    (client, policy): (&str, &MintPolicy),
     grace: Duration,
     revocations: &dyn RevocationView,
     now: UnixMillis,
 ) -> Result<(), RefreshError> {
     let claims = old.token.claims();
-    if claims.client.as_str() != client {
+    let is_own = policy.subject.as_deref().is_none_or(|own| claims.subject.map(Subject::as_str) == Some(own));
+    if claims.client.as_str() != client || !is_own {
         return Err(RefreshError::Foreign);
     }
     match old.verdict {

@@ -66,6 +66,17 @@ impl Features {
     /// Every feature.
     pub const ALL: Self = Self((1 << Feature::ALL.len()) - 1);
 
+    /// One feature.
+    pub const fn of(feature: Feature) -> Self {
+        Self(feature.bit())
+    }
+
+    /// These and others.
+    #[must_use]
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// Whether a feature is among them.
     pub const fn contains(self, feature: Feature) -> bool {
         self.0 & feature.bit() != 0

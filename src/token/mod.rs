@@ -23,6 +23,7 @@ mod networks;
 mod pattern;
 mod policy;
 pub mod sealed;
+mod template;
 mod verify;
 
 pub use claims::{Claims, ClaimsError, MAX_DOWNLOADS, MAX_RATE_LIMIT};
@@ -37,5 +38,6 @@ pub use names::{
 pub use networks::{MAX_NETWORKS, Networks, parse_network};
 pub use pattern::{PathPattern, PatternError};
 pub use policy::{Expiry, MintPolicy, MintRefusal, MintWish};
+pub use template::{ClaimFault, LoginPolicy, PathTemplate, UnusableClaim, is_claim_name};
 pub use verify::{CollectionRules, NOT_BEFORE_LEEWAY, Presentation, Refusal, VerifiedToken, verify};
 pub(crate) use verify::{Examined, examine, outcomes};

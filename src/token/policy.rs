@@ -11,6 +11,7 @@ use super::features::{Feature, FeatureFault, FeatureRules, Features};
 use super::names::{ClientName, ContentType, Disposition, FileName, Invalid, MediaPath, Subject};
 use super::networks::{MAX_NETWORKS, Networks};
 use super::pattern::PathPattern;
+use super::template::UnusableClaim;
 use super::verify::CollectionRules;
 use crate::clock::UnixMillis;
 
@@ -39,7 +40,7 @@ pub struct MintWish<'a> {
 }
 
 /// The bounds within which one client mints.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MintPolicy {
     /// Collections it may mint for; `None` means every one.
     pub collections: Option<Vec<String>>,
@@ -51,10 +52,14 @@ pub struct MintPolicy {
     pub default_ttl: Option<Duration>,
     /// What a link must and may have.
     pub features: FeatureRules,
+    /// Whom every link is for; `None` leaves that to the wish. A login has no other subject than its own.
+    pub subject: Option<String>,
+    /// Why a pattern of a login's policy is not among `allow`: the first claim that could not be used.
+    pub unusable: Option<UnusableClaim>,
 }
 
 /// Why a link is not minted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MintRefusal {
     #[error("`path` {0}")]
     Path(Invalid),
@@ -84,6 +89,10 @@ pub enum MintRefusal {
     FeatureRequired(Feature),
     #[error("the client's policy does not permit `{}` (`permit`)", .0.as_str())]
     FeatureNotPermitted(Feature),
+    #[error("no path can be minted for: {0}, and every pattern in `allow` needs a claim")]
+    ClaimUnusable(UnusableClaim),
+    #[error("a login's links are for its own subject: leave `subject` out, or name the login's own")]
+    SubjectNotAllowed,
 }
 
 impl MintRefusal {
@@ -96,7 +105,8 @@ impl MintRefusal {
     pub const fn rule(&self) -> Option<&'static str> {
         match self {
             Self::CollectionNotAllowed => Some("collections"),
-            Self::PathNotAllowed => Some("allow"),
+            Self::PathNotAllowed | Self::ClaimUnusable(_) => Some("allow"),
+            Self::SubjectNotAllowed => Some("subject_claim"),
             Self::FeatureRequired(_) => Some("require"),
             Self::FeatureNotPermitted(_) => Some("permit"),
             _ => None,
@@ -115,7 +125,10 @@ impl MintPolicy {
     /// # Errors
     /// Names the feature that is missing or not permitted.
     pub fn check_features(&self, asked: Features) -> Result<(), MintRefusal> {
-        self.features.check(asked).map_err(|fault| match fault {
+        // Nobody asks for a subject that every link has.
+        let own = if self.subject.is_some() { Features::of(Feature::Subject) } else { Features::NONE };
+        let rules = FeatureRules { permitted: self.features.permitted.with(own), ..self.features };
+        rules.check(asked.with(own)).map_err(|fault| match fault {
             FeatureFault::Missing(feature) => MintRefusal::FeatureRequired(feature),
             FeatureFault::Forbidden(feature) => MintRefusal::FeatureNotPermitted(feature),
         })
@@ -127,7 +140,7 @@ impl MintPolicy {
     /// # Errors
     /// The first rule that the wish breaks.
     pub fn grant<'a>(
-        &self,
+        &'a self,
         wish: &MintWish<'a>,
         client: ClientName<'a>,
         rules: CollectionRules<'_>,
@@ -136,7 +149,8 @@ impl MintPolicy {
         network_bytes: &'a mut Vec<u8>,
     ) -> Result<Claims<'a>, MintRefusal> {
         let path = MediaPath::parse(wish.path, rules.dotfiles).map_err(MintRefusal::Path)?;
-        let subject = wish.subject.map(Subject::parse).transpose().map_err(MintRefusal::Subject)?;
+        let subject = wish.subject.or(self.subject.as_deref());
+        let subject = subject.map(Subject::parse).transpose().map_err(MintRefusal::Subject)?;
         let file_name = wish.file_name.map(FileName::parse).transpose().map_err(MintRefusal::FileName)?;
         let content_type = wish.content_type.map(ContentType::parse).transpose().map_err(MintRefusal::ContentType)?;
         if wish.networks.len() > MAX_NETWORKS {
@@ -154,7 +168,7 @@ impl MintPolicy {
             Some(wanted) if wanted > MAX_RATE_LIMIT => return Err(MintRefusal::RateLimit),
             Some(wanted) => Some(NonZeroU64::new(wanted).ok_or(MintRefusal::RateLimit)?),
         };
-        self.allows(rules.name.as_str(), path)?;
+        self.allows(rules.name.as_str(), path, subject)?;
         let max_ttl = self.max_ttl(rules);
         let expires_at = match wish.expiry {
             Some(Expiry::At(time)) => time,
@@ -192,13 +206,19 @@ impl MintPolicy {
         self.max_ttl.map_or(rules.max_ttl, |own| own.min(rules.max_ttl))
     }
 
-    fn allows(&self, collection: &str, path: MediaPath<'_>) -> Result<(), MintRefusal> {
+    fn allows(&self, collection: &str, path: MediaPath<'_>, subject: Option<Subject<'_>>) -> Result<(), MintRefusal> {
         let covered = |names: &Vec<String>| names.iter().any(|name| name == collection);
         if !self.collections.as_ref().is_none_or(covered) {
             return Err(MintRefusal::CollectionNotAllowed);
         }
         if !self.allow.iter().any(|pattern| pattern.matches(path.as_str())) {
-            return Err(MintRefusal::PathNotAllowed);
+            return Err(match &self.unusable {
+                Some(unusable) if self.allow.is_empty() => MintRefusal::ClaimUnusable(unusable.clone()),
+                _ => MintRefusal::PathNotAllowed,
+            });
+        }
+        if self.subject.as_deref().is_some_and(|own| subject.map(Subject::as_str) != Some(own)) {
+            return Err(MintRefusal::SubjectNotAllowed);
         }
         Ok(())
     }

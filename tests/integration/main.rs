@@ -11,22 +11,25 @@
     reason = "a test that cannot go on fails"
 )]
 
-mod shaped;
 mod support;
 
 mod api;
+mod browser;
 mod cli;
 mod client_commands;
 mod configuration;
 mod counted;
 mod deploy;
+mod described;
 mod direct;
 mod documents;
 mod embedded;
 mod faults;
 mod history;
 mod loading;
+mod login;
 mod modes;
 mod nginx;
 mod promises;
 mod redis;
+mod shaped;

@@ -152,6 +152,7 @@ async fn operator<T, E: Into<anyhow::Error>>(
         store,
         configured: &config.clients,
         is_collection: &|name| config.collections.contains_key(name),
+        is_provider: &|name| config.identity_providers.iter().any(|provider| provider.name == name),
         is_operator: true,
         seen: Uses::new(),
         now: SystemClock::new().now().wall,

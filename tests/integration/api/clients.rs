@@ -290,6 +290,9 @@ fn a_change_meant_for_another_state_is_refused() {
         let weak = format!("W/{}", linkgate.api("GET", BACKEND, &Value::Null).header("etag").unwrap());
         refused(&patch(&weak, 70), 412, "precondition-failed");
         refused(&patch("", 70), 412, "precondition-failed");
+        let seen = linkgate.api("GET", BACKEND, &Value::Null).header("etag").unwrap();
+        let again = with_headers(&linkgate, "GET", BACKEND, &[("If-None-Match", &seen)], &Value::Null);
+        assert_eq!((again.status, again.header("etag")), (304, Some(seen)));
         assert_eq!(linkgate.api("GET", BACKEND, &Value::Null).json()["policy"]["max_ttl"], 60);
         assert_eq!(patch("*", 80).status, 200);
         let now = linkgate.api("GET", BACKEND, &Value::Null).header("etag").unwrap();

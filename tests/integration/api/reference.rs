@@ -62,8 +62,10 @@ fn the_examples_of_the_reference_are_real() {
     let client = call("/v1/clients", "client request", 201, "client");
     assert_eq!(client["policy"], example("client")["policy"]);
     assert_eq!(members(&client["keys"][0]), members(&example("client")["keys"][0]));
-    let made = linkgate.api("POST", "/v1/clients/backend/keys", &json!({ "drop_old": true })).json();
+    let made = linkgate.api("POST", "/v1/clients/backend/keys", &example("key request")).json();
     assert_eq!(members(&made), members(&example("key")));
     let patched = linkgate.api("PATCH", "/v1/clients/backend", &example("client patch"));
     assert_eq!(patched.json()["policy"]["links_per_second"], 100, "{}", patched.text());
+    let listed = example("client list")["clients"][0].clone();
+    assert_eq!((members(&patched.json()), &patched.json()["policy"]), (members(&listed), &listed["policy"]));
 }

@@ -19,28 +19,40 @@ crate::support::in_each!([
     a_key_that_comes_with_another_request_is_refused,
     a_request_that_failed_may_be_sent_again_with_its_key,
     of_twenty_at_once_one_is_carried_out,
-]: embedded = super::site(), over_redis = super::over_redis());
+]: embedded = super::Site::embedded(), over_redis = super::Site::over_redis());
 
-/// The Redis is ended with the process that holds it.
-fn over_redis() -> Linkgate {
-    let redis = Box::leak(Box::new(Redis::durable()));
-    let linkgate = Builder::following(&redis.url()).start();
-    linkgate.file("a.txt", b"x");
-    linkgate
+/// A Linkgate, and the Redis it keeps answers in.
+struct Site {
+    linkgate: Linkgate,
+    _redis: Option<Redis>,
 }
 
-fn a_request_that_is_sent_twice_is_answered_once(linkgate: Linkgate) {
+impl Site {
+    fn embedded() -> Self {
+        Self { linkgate: site(), _redis: None }
+    }
+
+    fn over_redis() -> Self {
+        let redis = Redis::durable();
+        let linkgate = Builder::following(&redis.url()).start();
+        linkgate.file("a.txt", b"x");
+        Self { linkgate, _redis: Some(redis) }
+    }
+}
+
+fn a_request_that_is_sent_twice_is_answered_once(site: Site) {
+    let linkgate = &site.linkgate;
     let key = [("Idempotency-Key", "order-17")];
     let wish = json!({ "path": "a.txt" });
-    let first = post(&linkgate, "/v1/links", &key, &wish);
-    let second = post(&linkgate, "/v1/links", &key, &wish);
+    let first = post(linkgate, "/v1/links", &key, &wish);
+    let second = post(linkgate, "/v1/links", &key, &wish);
     assert_eq!((first.status, second.status, &first.body), (201, 201, &second.body));
     assert_eq!(
         (first.header("idempotent-replayed"), second.header("idempotent-replayed").as_deref()),
         (None, Some("true"))
     );
-    assert_ne!(post(&linkgate, "/v1/links", &[], &wish).body, first.body);
-    assert_ne!(post(&linkgate, "/v1/links", &[("Idempotency-Key", "order-18")], &wish).body, first.body);
+    assert_ne!(post(linkgate, "/v1/links", &[], &wish).body, first.body);
+    assert_ne!(post(linkgate, "/v1/links", &[("Idempotency-Key", "order-18")], &wish).body, first.body);
     // Another client's key of the same name has nothing to do with it.
     let authorization = format!("Bearer {}", linkgate.mint_key);
     let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json"), key[0]];
@@ -49,47 +61,50 @@ fn a_request_that_is_sent_twice_is_answered_once(linkgate: Linkgate) {
 
     let key = [("Idempotency-Key", "revoke-1")];
     let what = json!({ "subject": "u" });
-    let first = post(&linkgate, "/v1/revocations", &key, &what);
-    let second = post(&linkgate, "/v1/revocations", &key, &what);
+    let first = post(linkgate, "/v1/revocations", &key, &what);
+    let second = post(linkgate, "/v1/revocations", &key, &what);
     assert_eq!((first.status, &first.body, first.header("location")), (201, &second.body, second.header("location")));
     assert!(first.header("location").is_some());
-    let listed = get(&linkgate, "/v1/revocations", &[]).json();
+    let listed = get(linkgate, "/v1/revocations", &[]).json();
     assert_eq!(listed["revocations"].as_array().unwrap().len(), 1);
 }
 
-fn a_key_that_comes_with_another_request_is_refused(linkgate: Linkgate) {
+fn a_key_that_comes_with_another_request_is_refused(site: Site) {
+    let linkgate = &site.linkgate;
     let key = [("Idempotency-Key", "k")];
-    assert_eq!(post(&linkgate, "/v1/links", &key, &json!({ "path": "a.txt" })).status, 201);
-    let answer = post(&linkgate, "/v1/links", &key, &json!({ "path": "b.txt" }));
+    assert_eq!(post(linkgate, "/v1/links", &key, &json!({ "path": "a.txt" })).status, 201);
+    let answer = post(linkgate, "/v1/links", &key, &json!({ "path": "b.txt" }));
     refused(&answer, 422, "idempotency-key-reused");
-    let answer = post(&linkgate, "/v1/links/batch", &key, &json!({ "links": [{ "path": "a.txt" }] }));
+    let answer = post(linkgate, "/v1/links/batch", &key, &json!({ "links": [{ "path": "a.txt" }] }));
     refused(&answer, 422, "idempotency-key-reused");
     for bad in ["", &"k".repeat(256)] {
         refused(
-            &post(&linkgate, "/v1/links", &[("Idempotency-Key", bad)], &json!({ "path": "a.txt" })),
+            &post(linkgate, "/v1/links", &[("Idempotency-Key", bad)], &json!({ "path": "a.txt" })),
             400,
             "invalid-request",
         );
     }
     let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")];
-    refused(&post(&linkgate, "/v1/links", &twice, &json!({ "path": "a.txt" })), 400, "invalid-request");
+    refused(&post(linkgate, "/v1/links", &twice, &json!({ "path": "a.txt" })), 400, "invalid-request");
 }
 
-fn a_request_that_failed_may_be_sent_again_with_its_key(linkgate: Linkgate) {
+fn a_request_that_failed_may_be_sent_again_with_its_key(site: Site) {
+    let linkgate = &site.linkgate;
     let key = [("Idempotency-Key", "k")];
     let wish = json!({ "path": "a.txt" });
     let block = linkgate.revoke(&json!({ "path": "a.txt" }));
-    refused(&post(&linkgate, "/v1/links", &key, &wish), 409, "already-revoked");
+    refused(&post(linkgate, "/v1/links", &key, &wish), 409, "already-revoked");
     linkgate.reinstate(&block);
-    crate::support::eventually("it can be minted again", || post(&linkgate, "/v1/links", &key, &wish).status == 201);
+    crate::support::eventually("it can be minted again", || post(linkgate, "/v1/links", &key, &wish).status == 201);
 }
 
-fn of_twenty_at_once_one_is_carried_out(linkgate: Linkgate) {
+fn of_twenty_at_once_one_is_carried_out(site: Site) {
+    let linkgate = &site.linkgate;
     let answers: Vec<_> = std::thread::scope(|scope| {
         let asking: Vec<_> = (0..20)
             .map(|_| {
                 scope.spawn(|| {
-                    post(&linkgate, "/v1/revocations", &[("Idempotency-Key", "k")], &json!({ "subject": "u" }))
+                    post(linkgate, "/v1/revocations", &[("Idempotency-Key", "k")], &json!({ "subject": "u" }))
                 })
             })
             .collect();
@@ -102,7 +117,7 @@ fn of_twenty_at_once_one_is_carried_out(linkgate: Linkgate) {
         }
     }
     assert!(answers.iter().any(|answer| answer.status == 201));
-    let listed = get(&linkgate, "/v1/revocations", &[]).json();
+    let listed = get(linkgate, "/v1/revocations", &[]).json();
     assert_eq!(listed["revocations"].as_array().unwrap().len(), 1);
 }
 
