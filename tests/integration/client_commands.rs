@@ -112,7 +112,7 @@ fn both_ways_refuse_the_same_in_words() {
             (&["--links-burst", "5"], "`links_burst` goes with `links_per_second`"),
             (&["--require", "stable", "--permit", "subject"], "`stable` is required and not permitted"),
             (&["--max-ttl", "1h", "--default-ttl", "2h"], "max_ttl"),
-            (&["--allow", "users/{name}"], "identity provider"),
+            (&["--allow", "users/{name}"], "identity_providers"),
         ] {
             assert!(add(more).contains(words), "{more:?}: {}", add(more));
         }

@@ -210,7 +210,7 @@ fn what_makes_no_sense_is_refused_with_a_word_on_what_would() {
     refuse("a", json!({}), Some("policy.allow"), "at least one pattern");
     refuse("a", json!({ "allow": [] }), Some("policy.allow"), "at least one pattern");
     refuse("a", json!({ "allow": [""] }), Some("policy.allow"), "must not be empty");
-    refuse("a", json!({ "allow": ["users/{unknown}/**"] }), Some("policy.allow"), "identity provider");
+    refuse("a", json!({ "allow": ["users/{unknown}/**"] }), Some("policy.allow"), "identity_providers");
     refuse("a", json!({ "allow": ["a\nb"] }), Some("policy.allow"), "a\\nb");
     refuse("a", with(json!({ "collections": ["film"] })), Some("policy.collections"), "no collection film");
     refuse("a", with(json!({ "collections": ["a\"\r\n"] })), Some("policy.collections"), "no collection");
