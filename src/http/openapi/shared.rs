@@ -29,9 +29,11 @@ pub fn add(document: &mut Value) {
     }
 }
 
-fn parameters(operation: &mut Value) -> Option<&mut Vec<Value>> {
-    let parameters = operation.as_object_mut()?.entry("parameters").or_insert_with(|| json!([]));
-    parameters.as_array_mut()
+fn take_parameter(operation: &mut Value, parameter: Value) {
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.push(parameter),
+        None => operation["parameters"] = json!([parameter]),
+    }
 }
 
 fn take_key(operation: &mut Value) {
@@ -41,7 +43,7 @@ fn take_key(operation: &mut Value) {
                         something is given again for 24 hours.",
         "schema": { "type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES, "pattern": "^[!-~]+$" },
     });
-    parameters(operation).into_iter().for_each(|parameters| parameters.push(key.clone()));
+    take_parameter(operation, key);
 }
 
 fn answer_unchanged(operation: &mut Value) {
@@ -50,7 +52,7 @@ fn answer_unchanged(operation: &mut Value) {
         "description": "The `ETag` of an answer that is there already.",
         "schema": { "type": "string", "maxLength": 256, "pattern": "^[!-~]+$" },
     });
-    parameters(operation).into_iter().for_each(|parameters| parameters.push(condition.clone()));
+    take_parameter(operation, condition);
     operation["responses"]["304"] = json!({ "description": "Nothing has changed since that answer." });
 }
 
