@@ -130,7 +130,8 @@ fn replay(state: &AppState, name: &str, fingerprint: &[u8; 32], known: &[u8]) ->
 fn key(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let key = values.next().and_then(|value| value.to_str().ok());
-    key.filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()) && values.next().is_none()).ok_or_else(|| {
+    let is_plain = |key: &&str| (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    key.filter(is_plain).filter(|_| values.next().is_none()).ok_or_else(|| {
         Problem::new(ProblemKind::InvalidRequest)
             .detail(format!("`Idempotency-Key` must be one value of 1 to {MAX_KEY_BYTES} visible characters."))
     })

@@ -31,9 +31,11 @@ pub fn add(document: &mut Value) {
     }
 }
 
-fn parameters(operation: &mut Value) -> Option<&mut Vec<Value>> {
-    let parameters = operation.as_object_mut()?.entry("parameters").or_insert_with(|| json!([]));
-    parameters.as_array_mut()
+fn take_parameter(operation: &mut Value, parameter: Value) {
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.push(parameter),
+        None => operation["parameters"] = json!([parameter]),
+    }
 }
 
 fn take_key(operation: &mut Value) {
@@ -43,16 +45,16 @@ fn take_key(operation: &mut Value) {
                         something is given again for 24 hours.",
         "schema": { "type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES, "pattern": "^[!-~]+$" },
     });
-    parameters(operation).into_iter().for_each(|parameters| parameters.push(key.clone()));
+    take_parameter(operation, key);
 }
 
 fn answer_unchanged(operation: &mut Value) {
     let condition = json!({
         "name": "If-None-Match", "in": "header", "required": false,
         "description": "The `ETag` of an answer that is there already.",
-        "schema": { "type": "string", "maxLength": 256, "pattern": "^[!-~]+$" },
+        "schema": { "type": "string" },
     });
-    parameters(operation).into_iter().for_each(|parameters| parameters.push(condition.clone()));
+    take_parameter(operation, condition);
     operation["responses"]["304"] = json!({ "description": "Nothing has changed since that answer." });
 }
 
