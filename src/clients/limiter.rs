@@ -140,6 +140,15 @@ impl Limiter {
                 *by_subject.entry(subject).or_default() += 1;
             }
         }
+        // What can never be comes first: nobody shall wait for it.
+        let largest = by_subject.values().copied().max().unwrap_or_default();
+        for (limit, quota, asked) in
+            [(Limit::Links, client.rates.links, asked), (Limit::SubjectLinks, client.rates.subject_links, largest)]
+        {
+            if let Some(quota) = quota.filter(|quota| asked > quota.burst()) {
+                return Err(Exceeded::new(limit, quota, asked, Shortage::Never));
+            }
+        }
         let mut taken: Vec<(&Buckets, BucketId, Quota, u32)> = Vec::new();
         let mut take = |buckets, id, limit, quota: Option<Quota>, asked| {
             let Some(quota) = quota else { return Ok(()) };
@@ -223,6 +232,7 @@ mod tests {
             Err(Exceeded::TooMany { limit: Limit::Links, asked: 11, most: 10 })
         );
         assert_eq!(admit(&limiter, &client, &[Some("v"), Some("v")]), Ok(()));
+        assert_eq!(admit(&limiter, &client, &greedy), Err(never), "waiting would not help, so nobody is told to");
         let refused = admit(&limiter, &client, &[Some("u"), Some("v")]);
         assert!(matches!(refused, Err(Exceeded::Wait { limit: Limit::SubjectLinks, .. })), "{refused:?}");
         let left: Vec<_> =
