@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::judge::{RevocationView, Tally};
+use super::judge::{Bearings, RevocationView, Tally};
 use crate::clock::Moment;
 use crate::token::TokenId;
 
@@ -54,7 +54,7 @@ impl RevocationView for Recorder {
         None
     }
 
-    fn may_have(&self, _tag: u8) -> bool {
+    fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
         true
     }
 
@@ -72,7 +72,7 @@ impl RevocationView for Answers {
         self.cut_offs.iter().find(|(known, _)| known == member).map(|(_, score)| *score)
     }
 
-    fn may_have(&self, _tag: u8) -> bool {
+    fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
         !self.cut_offs.is_empty()
     }
 
@@ -97,7 +97,7 @@ impl RevocationView for Blind {
         None
     }
 
-    fn may_have(&self, _tag: u8) -> bool {
+    fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
         false
     }
 
@@ -121,8 +121,8 @@ impl RevocationView for Informed<'_> {
         self.view.cut_off(member)
     }
 
-    fn may_have(&self, tag: u8) -> bool {
-        self.view.may_have(tag)
+    fn may_cover(&self, bearings: &Bearings<'_>) -> bool {
+        self.view.may_cover(bearings)
     }
 
     fn age(&self, now: Moment) -> Option<Duration> {
