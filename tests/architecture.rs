@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("revocation/links.rs", &["clock", "entropy", "token", "revocation"]),
     ("revocation/link_filter.rs", &[]),
     ("revocation/link_table.rs", &["token"]),
-    ("revocation/cut_offs.rs", &["revocation"]),
+    ("revocation/cut_offs.rs", &["token", "revocation"]),
     ("revocation/target.rs", &["token"]),
     ("revocation/freshness.rs", &["clock"]),
     ("revocation/list.rs", &["clock", "token", "revocation"]),

@@ -289,6 +289,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::token::KeyId;
 
     proptest! {
         #[test]
@@ -349,6 +350,41 @@ mod tests {
         assert!(words.into_iter().all(|word| word.load(Ordering::Relaxed) == 0));
         assert!(cut_offs.sieve.iter().all(|count| count.load(Ordering::Relaxed) == 0));
         assert!(cut_offs.shards.iter().all(|shard| shard.table.read().capacity() == 0));
+    }
+
+    #[test]
+    fn any_cut_off_that_covers_a_link_is_announced() {
+        let bearings = Bearings {
+            key: KeyId(42),
+            client: "backend",
+            subject: Some("user/7"),
+            collection: "image",
+            path: "users/7/cat.jpg",
+        };
+        let covering = ["k:42", "a:backend", "s:user/7", "i:image/users/7/cat.jpg"];
+        let folders = ["p:image/", "p:image/users/", "p:image/users/7/"];
+        for member in covering.into_iter().chain(folders) {
+            let cut_offs = CutOffs::default();
+            assert!(!cut_offs.may_cover(&bearings));
+            cut_offs.insert(member.as_bytes(), 1);
+            assert!(cut_offs.may_cover(&bearings), "{member}");
+            cut_offs.remove(member.as_bytes());
+            assert!(!cut_offs.may_cover(&bearings), "{member}");
+        }
+        let cut_offs = CutOffs::default();
+        cut_offs.insert(b"*", 1);
+        assert!(!cut_offs.may_cover(&bearings), "that one is asked for by its name");
+    }
+
+    #[test]
+    fn the_cut_off_of_all_links_is_read_as_it_was_written() {
+        let cut_offs = CutOffs::default();
+        assert_eq!(cut_offs.score(b"*"), None);
+        cut_offs.insert(b"*", 5);
+        cut_offs.raise(b"*", 3);
+        assert_eq!(cut_offs.score(b"*"), Some(5));
+        cut_offs.prune(|_| false);
+        assert_eq!(cut_offs.score(b"*"), None);
     }
 
     #[test]

@@ -203,6 +203,89 @@ mod tests {
         assert!((0..999).all(|number| links.contains(id(number)) == (number >= 500)));
     }
 
+    /// How many of ten thousand questions for ids that are not there the filter leaves open.
+    fn left_open(links: &Links) -> usize {
+        (1_000_000..1_010_000).filter(|number| links.filter.may_have(links.hasher.hash(id(*number)))).count()
+    }
+
+    #[test]
+    fn what_is_revoked_is_seen_at_once_while_the_filter_grows() {
+        const LINKS: u32 = 400_000;
+        let links = Links::default();
+        let revoked = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        std::thread::scope(|scope| {
+            for (half, done) in revoked.iter().enumerate() {
+                let links = &links;
+                scope.spawn(move || {
+                    loop {
+                        // Each was revoked before the count said so.
+                        let seen = done.load(Ordering::Acquire);
+                        let newest = (seen.saturating_sub(50)..seen).chain((0..seen).step_by(seen / 50 + 1));
+                        for number in newest {
+                            assert!(links.contains(id((number * 2 + half) as u32)), "{number} of {seen}");
+                        }
+                        if seen == LINKS as usize / 2 {
+                            break;
+                        }
+                    }
+                });
+                scope.spawn(move || {
+                    for number in (half as u32..LINKS).step_by(2) {
+                        links.insert(id(number), UnixMillis::MAX);
+                        done.fetch_add(1, Ordering::Release);
+                    }
+                });
+            }
+        });
+        assert!((0..LINKS).all(|number| links.contains(id(number))));
+        assert!(!links.filter.is_too_small(links.len()));
+        assert!(left_open(&links) < 600, "{}", left_open(&links));
+    }
+
+    #[test]
+    fn the_filter_is_made_anew_while_it_is_read() {
+        let links = Links::default();
+        (0..100_000).for_each(|number| links.insert(id(number), UnixMillis(u64::from(number % 2) * 9_000)));
+        let done = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in (0..100_000).filter(|number| number % 10 > 1 && number % 3 == 0) {
+                    links.remove(id(number));
+                }
+                links.prune(UnixMillis(5_000));
+                done.store(1, Ordering::Release);
+            });
+            while done.load(Ordering::Acquire) == 0 {
+                assert!((1..100_000).step_by(10).all(|number| links.contains(id(number))));
+            }
+        });
+        (0..100_000).for_each(|number| links.remove(id(number)));
+        assert_eq!((links.len(), left_open(&links)), (0, 0));
+    }
+
+    #[test]
+    fn the_filter_answers_for_nearly_every_id_that_is_not_there() {
+        let links = Links::default();
+        for number in 0..80_000 {
+            links.insert(id(number), UnixMillis::MAX);
+            assert!(number % 8_000 > 0 || left_open(&links) < 700, "{} at {number}", left_open(&links));
+        }
+        let reserved = Links::default();
+        reserved.reserve(500_000);
+        (0..80_000).for_each(|number| reserved.insert(id(number), UnixMillis::MAX));
+        assert!(left_open(&reserved) < 30, "{}", left_open(&reserved));
+        assert!((0..80_000).all(|number| reserved.contains(id(number))));
+    }
+
+    #[test]
+    fn room_that_is_made_late_loses_nobody() {
+        let links = Links::default();
+        (0..40_000).for_each(|number| links.insert(id(number), UnixMillis::MAX));
+        links.reserve(300_000);
+        (40_000..50_000).for_each(|number| links.insert(id(number), UnixMillis::MAX));
+        assert!((0..50_000).all(|number| links.contains(id(number))));
+    }
+
     #[test]
     fn ids_chosen_alike_are_spread_over_the_shards() {
         let links = Links::default();
