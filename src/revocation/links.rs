@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_is_revoked_is_seen_at_once_while_the_filter_grows() {
-        const LINKS: u32 = 400_000;
+        const LINKS: u32 = 150_000;
         let links = Links::default();
         let revoked = [AtomicUsize::new(0), AtomicUsize::new(0)];
         std::thread::scope(|scope| {
