@@ -94,7 +94,7 @@ impl CutOffs {
         }
         if self.has_tag(b'i') || self.has_tag(b'p') {
             let mut hash = self.begin().part(collection.as_bytes());
-            for part in path.as_bytes().split(is_slash) {
+            for part in path.as_bytes().split(|byte| *byte == b'/') {
                 may |= self.may_have(hash.end(b'p'));
                 hash = hash.part(part);
             }
@@ -219,7 +219,7 @@ impl CutOffs {
     /// The slash at the end of a folder says nothing that its tag does not say.
     fn hash_of(&self, tag: u8, text: &[u8]) -> u64 {
         let text = text.strip_suffix(b"/").unwrap_or(text);
-        text.split(is_slash).fold(self.begin(), MemberHash::part).end(tag)
+        text.split(|byte| *byte == b'/').fold(self.begin(), MemberHash::part).end(tag)
     }
 
     fn begin(&self) -> MemberHash {
@@ -259,10 +259,6 @@ impl MemberHash {
         hasher.write_u8(tag);
         hasher.finish()
     }
-}
-
-const fn is_slash(byte: &u8) -> bool {
-    *byte == b'/'
 }
 
 impl Shard {
