@@ -151,6 +151,10 @@ impl RevocationView for Look<'_> {
         self.tables.links.contains(id)
     }
 
+    fn expect_link(&self, id: TokenId) {
+        self.tables.links.expect(id);
+    }
+
     fn cut_off(&self, member: &[u8]) -> Option<u64> {
         self.tables.cut_offs.score(member)
     }

@@ -16,6 +16,9 @@ pub trait RevocationView {
     /// Whether this one link is revoked.
     fn has_link(&self, id: TokenId) -> bool;
 
+    /// Says that this link will be asked about: what that takes can be fetched meanwhile.
+    fn expect_link(&self, _id: TokenId) {}
+
     /// The cut-off of a member, in milliseconds: links issued at or before it are refused.
     fn cut_off(&self, member: &[u8]) -> Option<u64>;
 
@@ -92,10 +95,12 @@ pub fn admit<'t>(
     token: VerifiedToken<'t>,
     now: Moment,
 ) -> Result<Permit<'t>, Denied> {
+    view.expect_link(token.id());
+    let covered = covering(view, Bearings::of(&token));
     if view.has_link(token.id()) {
         return Err(Denied::Revoked(Kind::Link));
     }
-    if let Some((kind, cut_off)) = covering(view, Bearings::of(&token))
+    if let Some((kind, cut_off)) = covered
         && token.claims().issued_at.0 <= cut_off
     {
         return Err(Denied::Revoked(kind));

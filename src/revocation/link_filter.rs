@@ -44,6 +44,14 @@ impl LinkFilter {
         word.is_none_or(|word| word.load(Ordering::Acquire) & bits_of(hash) == bits_of(hash))
     }
 
+    /// Fetches the word that [`LinkFilter::may_have`] will look at.
+    pub fn expect(&self, hash: u64) {
+        let size = self.current.load(Ordering::Acquire);
+        if let Some(words) = self.sizes[size].get() {
+            prefetch_index::prefetch_index(words, self.word_of(hash, size));
+        }
+    }
+
     /// Admits an entry that is about to be added to its shard, whose lock is held.
     pub fn admit(&self, hash: u64) {
         for size in self.current.load(Ordering::Acquire)..SIZES {

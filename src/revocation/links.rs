@@ -61,6 +61,11 @@ impl Links {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Fetches what [`Links::contains`] will look at.
+    pub fn expect(&self, id: TokenId) {
+        self.filter.expect(self.hasher.hash(id));
+    }
+
     /// Whether a link is among them.
     pub fn contains(&self, id: TokenId) -> bool {
         let hash = self.hasher.hash(id);
