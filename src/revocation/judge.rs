@@ -95,6 +95,7 @@ pub fn admit<'t>(
     token: VerifiedToken<'t>,
     now: Moment,
 ) -> Result<Permit<'t>, Denied> {
+    // The cut-offs are looked at while the link's entry is on its way here from memory.
     view.expect_link(token.id());
     let covered = covering(view, Bearings::of(&token));
     if view.has_link(token.id()) {

@@ -20,7 +20,8 @@ const SIZES: usize = 18;
 /// Filters of all sizes that were needed so far.
 ///
 /// Those that have become too small stay, for a lookup that still reads one to need neither lock nor count. Together
-/// they take as much memory as the one that followed them.
+/// they take less memory than the one that followed them. It never shrinks: with the links at their fewest again it
+/// keeps at most four bytes for each of the most there were.
 pub struct LinkFilter {
     /// The smallest has a word for each shard.
     shard_bits: u32,
