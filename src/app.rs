@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use crate::answers::AnswerStore;
 use crate::clients::{Client, ClientStore, FileClients, Registry, Role};
 use crate::clock::{Clock, Steps, SystemClock};
 use crate::collection::EdgeKind;
@@ -20,6 +21,7 @@ use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::edge::DirectFiles;
 use crate::http::listen::{Address, Listener};
 use crate::http::{AppState, Audience, Caller, Metrics, Routes, server};
+use crate::identity::Logins;
 use crate::key_file::Keys;
 use crate::mint::Signing;
 use crate::revocation::embedded::EmbeddedStore;
@@ -38,12 +40,15 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest path a Unix socket can have on every platform (`sun_path`), with its final NUL.
 const MAX_SOCKET_PATH: usize = 104;
 
+type Stores = (Arc<dyn RevocationStore>, Arc<dyn ClientStore>, Arc<dyn AnswerStore>);
+
 /// The parts that do not depend on any listener: what the command line also works with.
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub index: Arc<Index>,
     pub store: Arc<dyn RevocationStore>,
     pub clients: Arc<dyn ClientStore>,
+    pub answers: Arc<dyn AnswerStore>,
 }
 
 impl Parts {
@@ -56,18 +61,18 @@ impl Parts {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let index = Arc::new(Index::default());
         let max_ttl = config.bounds.max_ttl;
-        let (store, clients): (Arc<dyn RevocationStore>, Arc<dyn ClientStore>) = match &config.store {
+        let (store, clients, answers): Stores = match &config.store {
             StoreConfig::Embedded => {
                 let (index, clock) = (Arc::clone(&index), Arc::clone(&clock));
                 let store = EmbeddedStore::open(&config.data_dir, index, clock, max_ttl, config.session_window)?;
-                (Arc::new(store), Arc::new(FileClients::new(&config.data_dir)))
+                (Arc::new(store.clone()), Arc::new(FileClients::new(&config.data_dir)), Arc::new(store))
             }
             StoreConfig::Redis(_) => {
                 let store = open_redis(config, Arc::clone(&index), Arc::clone(&clock))?;
-                (Arc::new(store.clone()), Arc::new(store))
+                (Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store))
             }
         };
-        Ok(Self { clock, index, store, clients })
+        Ok(Self { clock, index, store, clients, answers })
     }
 
     /// What handlers see.
@@ -90,12 +95,16 @@ impl Parts {
             index: self.index,
             mode: config.mode,
             staleness: config.staleness,
+            refresh_grace: config.refresh_grace,
             store: self.store,
             clients: Registry::default(),
+            answers: self.answers,
+            logins: Arc::new(Logins::new(&config.identity_providers, Arc::clone(&self.clock))),
             clock: self.clock,
             metrics: Metrics::default(),
             listen: config.listen.clone(),
             limits: config.limits,
+            origins: config.origins.clone(),
         }))
     }
 }
@@ -216,6 +225,10 @@ impl App {
             let store = Arc::clone(&store);
             async move { store.follow().await }
         });
+        keepers.spawn({
+            let logins = Arc::clone(&state.logins);
+            async move { logins.follow().await }
+        });
         let keeper = Keeper {
             state,
             clients,
@@ -283,6 +296,10 @@ async fn refresh_clients(state: &AppState, store: &dyn ClientStore, configured: 
         }
     };
     let stored = records.iter().filter_map(|(name, record)| match record.build(name) {
+        Ok(_) if state.logins.has_name(name) => {
+            error!(client = name, "a stored client cannot be used: an identity provider has its name");
+            None
+        }
         Ok(client) => Some(client),
         Err(error) => {
             error!(client = name, %error, "a stored client cannot be used");
@@ -382,7 +399,8 @@ impl Keeper {
         match Config::load(self.config_file.as_deref(), std::env::vars_os(), &self.overrides) {
             Ok(config) => {
                 self.configured = config.clients;
-                info!("took up clients and policies");
+                self.state.logins.replace(&config.identity_providers);
+                info!("took up clients, identity providers and policies");
             }
             Err(errors) => {
                 for error in errors {

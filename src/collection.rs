@@ -29,7 +29,12 @@ pub struct Collection {
     /// Upper bound of what browsers are told to keep a download for.
     pub cache: Duration,
     pub dotfiles: Dotfiles,
+    /// How long after its link's end a download may be gone on with: at most [`MAX_RESUME_GRACE`].
+    pub resume_grace: Duration,
 }
+
+/// Longest resume grace: revocations are remembered for longer than that beyond the end of the links they cover.
+pub const MAX_RESUME_GRACE: Duration = Duration::from_secs(23 * 60 * 60);
 
 impl Collection {
     /// A collection with every default, its files sent by Linkgate itself.
@@ -47,6 +52,7 @@ impl Collection {
             disposition: Disposition::Attachment,
             cache: Duration::from_secs(60 * 60),
             dotfiles: Dotfiles::Hidden,
+            resume_grace: Duration::ZERO,
         })
     }
 
@@ -60,7 +66,12 @@ impl Collection {
 
     /// What it demands of its tokens.
     pub fn rules(&self) -> CollectionRules<'_> {
-        CollectionRules { name: self.name(), max_ttl: self.max_ttl, dotfiles: self.dotfiles }
+        CollectionRules {
+            name: self.name(),
+            max_ttl: self.max_ttl,
+            dotfiles: self.dotfiles,
+            resume_grace: self.resume_grace,
+        }
     }
 }
 

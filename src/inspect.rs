@@ -1,24 +1,28 @@
 //! Looking into a link: what it holds and how it would be judged now. For people with the key only.
 
-use serde::Serialize;
+use std::fmt::Display;
 
-use crate::clock::UnixMillis;
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::clock::{Moment, Rfc3339};
 use crate::collection::Collection;
-use crate::mint::Signing;
-use crate::revocation::{Denied, Download, RevocationView, StalenessPolicy, admit};
+use crate::mint::{Signing, examine_in};
+use crate::revocation::{Denied, Download, Kind, RevocationView, StalenessPolicy, Tally, Target, admit, covers};
 use crate::token::{
-    Examined, Keyring, Malformed, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, VerifiedToken, examine,
+    Examined, KeyId, Malformed, Presentation, Refusal, TokenBuffer, UntrustedToken, VerifiedToken, outcomes,
 };
 
 /// What there is to say about a link.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Inspection {
     /// Whether a download would be permitted now.
     pub valid: bool,
     /// The status a download would get.
+    #[schema(examples(410))]
     pub status: u16,
-    /// `permitted`, or the exact check that fails.
+    /// `permitted`, or the first check that fails.
+    #[schema(examples("revoked"))]
     pub check: &'static str,
     /// The check in a sentence.
     pub detail: String,
@@ -26,44 +30,102 @@ pub struct Inspection {
     pub authentic: bool,
     #[serde(flatten)]
     pub contents: Option<Contents>,
+    /// Each check of an authentic link and its outcome, in the order in which they decide.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Check {
+    /// What is checked.
+    pub check: &'static str,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// What is wrong, or why it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub detail: Option<String>,
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Passed,
+    Failed,
+    /// Whoever inspects is not the client that the link is bound to, or the store cannot be asked.
+    Unknown,
+}
+
+impl Check {
+    fn of(check: &'static str, outcome: Result<(), impl Display>) -> Self {
+        let (outcome, detail) = match outcome {
+            Ok(()) => (Outcome::Passed, None),
+            Err(why) => (Outcome::Failed, Some(why.to_string())),
+        };
+        Self { check, outcome, detail }
+    }
+
+    fn unknown(check: &'static str, why: impl Display) -> Self {
+        Self { check, outcome: Outcome::Unknown, detail: Some(why.to_string()) }
+    }
 }
 
 /// What an authentic link holds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Contents {
+    /// Names the link in logs and revocations.
     pub id: String,
+    /// Its collection.
     pub collection: String,
+    /// The number of the key that signed it.
     pub key: u32,
+    /// The client that made it.
     pub client: String,
+    /// Its file.
     pub path: String,
+    /// Whom it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub subject: Option<String>,
+    /// When it was made.
     pub issued_at: Rfc3339,
+    /// When it ends.
     pub expires_at: Rfc3339,
+    /// From when on it works.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub not_before: Option<Rfc3339>,
+    /// The name offered for saving.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub filename: Option<String>,
+    /// Whether a browser saves or shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub disposition: Option<crate::token::Disposition>,
+    /// The media type it is sent with.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub content_type: Option<String>,
+    /// The networks it may be used from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub client_networks: Vec<String>,
+    /// How many downloads it is good for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub max_downloads: Option<u32>,
+    /// Bytes per second.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub rate_limit: Option<u64>,
-    /// The kind of revocation that covers it.
+    /// The kind of the strictest revocation that covers it; `link` for `link` and `id`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub revoked_by: Option<&'static str>,
-}
-
-/// An authentic link's id and end: what is needed to revoke it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identified {
-    pub id: TokenId,
-    pub expires_at: UnixMillis,
 }
 
 impl Signing {
@@ -83,60 +145,25 @@ impl Signing {
                 Ok(token) => token,
                 Err(malformed) => return Inspection::malformed(malformed),
             };
-            match look(token, collection, &keyring, now.wall) {
-                Ok(examined) => return judged(examined, revocations, staleness, now),
+            match examine_in(collection, token, &keyring, now.wall) {
+                Ok(examined) => return judged(&examined, collection, revocations, staleness, now),
                 Err(refusal) => unauthentic = Inspection::refused(403, refusal.name(), refusal.to_string()),
             }
         }
         unauthentic
     }
-
-    /// The id of an authentic link, whatever its times and the revocations say.
-    pub fn identify(&self, link: &str, now: UnixMillis) -> Option<Identified> {
-        let keyring = self.keyring.load();
-        self.candidates(link).find_map(|(collection, token)| {
-            let mut buffer = TokenBuffer::default();
-            let token = UntrustedToken::parse(token, &mut buffer).ok()?;
-            let examined = look(token, collection, &keyring, now).ok()?;
-            Some(Identified { id: examined.token.id(), expires_at: examined.token.claims().expires_at })
-        })
-    }
-
-    /// The collections a text can belong to: a URL names one, a bare token none.
-    fn candidates<'a>(&'a self, link: &'a str) -> impl Iterator<Item = (&'a Collection, &'a str)> {
-        let link = link.trim();
-        let path = link.split(['?', '#']).next().unwrap_or(link);
-        let (collection, token) = match path.rsplit_once('/') {
-            Some((before, token)) => (before.rsplit('/').next(), token),
-            None => (None, path),
-        };
-        self.collections
-            .values()
-            .filter(move |known| collection.is_none_or(|name| name == known.name().as_str()))
-            .map(move |known| (known, token))
-    }
-}
-
-fn look<'t>(
-    token: UntrustedToken<'t>,
-    collection: &'t Collection,
-    keyring: &Keyring,
-    now: UnixMillis,
-) -> Result<Examined<'t>, Refusal> {
-    examine(token, collection.rules(), keyring, Presentation { now, client_address: None })
 }
 
 fn judged(
-    examined: Examined<'_>,
+    examined: &Examined<'_>,
+    collection: &Collection,
     revocations: &dyn RevocationView,
     staleness: StalenessPolicy,
     now: Moment,
 ) -> Inspection {
     let mut contents = Contents::of(&examined.token);
     let admitted = admit(revocations, staleness, examined.token, now);
-    if let Err(Denied::Revoked(kind)) = admitted {
-        contents.revoked_by = Some(kind.as_str());
-    }
+    contents.revoked_by = covers(revocations, &examined.token).map(Kind::as_str);
     // Whoever inspects is not the client that the link is bound to.
     let own =
         examined.verdict.or_else(|refusal| if refusal == Refusal::OutsideNetworks { Ok(()) } else { Err(refusal) });
@@ -155,8 +182,38 @@ fn judged(
         (Ok(()), Ok(_)) => Inspection::permitted(),
     };
     inspection.authentic = true;
+    inspection.checks = checks(&examined.token, collection, revocations, staleness, now);
     inspection.contents = Some(contents);
     inspection
+}
+
+/// Each check by itself, those included that an earlier failure keeps from deciding.
+fn checks(
+    token: &VerifiedToken<'_>,
+    collection: &Collection,
+    revocations: &dyn RevocationView,
+    staleness: StalenessPolicy,
+    now: Moment,
+) -> Vec<Check> {
+    let presentation = Presentation { now: now.wall, client_address: None, resumes: false };
+    let mut checks = vec![Check::of("signature", Ok::<_, Refusal>(()))];
+    checks.extend(outcomes(token.claims(), collection.rules(), presentation).map(|(name, outcome)| match outcome {
+        Err(Refusal::OutsideNetworks) => Check::unknown(name, "it depends on who asks"),
+        other => Check::of(name, other),
+    }));
+    checks.push(Check::of("revocations", covers(revocations, token).map_or(Ok(()), |kind| Err(Denied::Revoked(kind)))));
+    checks.push(match revocations.age(now) {
+        None => Check::of("freshness", Err(Denied::NotLoaded)),
+        Some(age) => Check::of("freshness", if age > staleness.max_staleness { Err(Denied::Stale) } else { Ok(()) }),
+    });
+    if token.claims().max_downloads.is_some() {
+        checks.push(match revocations.tally() {
+            Some(Tally::Within) => Check::of("downloads", Ok::<_, Denied>(())),
+            Some(Tally::UsedUp) => Check::of("downloads", Err(Denied::UsedUp)),
+            None => Check::unknown("downloads", Denied::CannotCount),
+        });
+    }
+    checks
 }
 
 impl Inspection {
@@ -181,11 +238,12 @@ impl Inspection {
             detail: "the link is valid".into(),
             authentic: true,
             contents: None,
+            checks: Vec::new(),
         }
     }
 
     const fn refused(status: u16, check: &'static str, detail: String) -> Self {
-        Self { valid: false, status, check, detail, authentic: false, contents: None }
+        Self { valid: false, status, check, detail, authentic: false, contents: None, checks: Vec::new() }
     }
 
     fn malformed(malformed: Malformed) -> Self {
@@ -195,6 +253,18 @@ impl Inspection {
 }
 
 impl Contents {
+    /// Everything whose revocation could cover the link.
+    pub fn targets(&self) -> Vec<Target> {
+        let Self { collection, path, .. } = self;
+        let folders = path.match_indices('/').map(|(at, _)| &path[..=at]).chain(["/"]);
+        let links = self.id.parse().ok().map(Target::Link);
+        let named = [Target::path(collection, path), Target::client(&self.client)];
+        let subject = self.subject.iter().map(|subject| Target::subject(subject));
+        let folders = folders.map(|folder| Target::folder(collection, folder));
+        let checked = named.into_iter().chain(subject).chain(folders).filter_map(Result::ok);
+        links.into_iter().chain([Target::Key(KeyId(self.key)), Target::Everything]).chain(checked).collect()
+    }
+
     fn of(token: &VerifiedToken<'_>) -> Self {
         let claims = token.claims();
         Self {

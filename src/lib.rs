@@ -9,7 +9,10 @@
 //! | [`edge`] | from a permit to the answer an edge understands |
 //! | [`mint`], [`inspect`] | making links and looking into them |
 //! | [`clients`] | who may call the API |
+//! | [`answers`] | answers that are kept to be given again |
+//! | [`identity`] | logins of identity providers in place of API keys |
 //! | [`http`] | routes, refusals, connections |
+//! | [`http_client`] | asking others: one request, one connection |
 //! | [`config`], [`key_file`], [`collection`] | what is configured |
 //! | [`app`], [`cli`] | one process, put together; the command line |
 //! | [`clock`], [`entropy`], [`files`], [`telemetry`] | the machine: time, randomness, whole files, logs |
@@ -28,6 +31,7 @@
 //! about a client's address only when it is configured to be. Whoever can write to the store is an operator. Links are
 //! credentials: no log, error or metric holds one.
 
+pub mod answers;
 pub mod app;
 pub mod cli;
 pub mod clients;
@@ -38,6 +42,8 @@ pub mod edge;
 pub mod entropy;
 pub mod files;
 pub mod http;
+pub mod http_client;
+pub mod identity;
 pub mod inspect;
 pub mod key_file;
 pub mod mint;

@@ -16,7 +16,8 @@ use linkgate::clock::{Moment, UnixMillis};
 use linkgate::revocation::{Index, OnStale, StalenessPolicy, admit};
 use linkgate::token::{
     Claims, ClientName, CollectionName, CollectionRules, Disposition, Dotfiles, FileName, KeyEntry, KeyId, KeyState,
-    Keyring, MediaPath, Networks, Presentation, Secret, Subject, TokenBuffer, TokenId, UntrustedToken, seal, verify,
+    Keyring, MediaPath, Networks, Presentation, Secret, Subject, TokenBuffer, TokenId, UntrustedToken, is_stable, seal,
+    stable_id, verify,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -56,6 +57,7 @@ fn rules(vector: &Value) -> CollectionRules<'_> {
         name: CollectionName::parse(vector["collection"].as_str().unwrap()).unwrap(),
         max_ttl: Duration::from_millis(vector["max_ttl_ms"].as_u64().unwrap()),
         dotfiles: if vector["dotfiles"] == true { Dotfiles::Allowed } else { Dotfiles::Hidden },
+        resume_grace: Duration::from_millis(vector["resume_grace_ms"].as_u64().unwrap_or_default()),
     }
 }
 
@@ -63,6 +65,7 @@ fn presentation(vector: &Value) -> Presentation {
     Presentation {
         now: UnixMillis(vector["now_ms"].as_u64().unwrap()),
         client_address: vector["client_address"].as_str().map(|address| address.parse().unwrap()),
+        resumes: vector["resumes"] == true,
     }
 }
 
@@ -110,6 +113,10 @@ fn every_good_vector_verifies_and_says_what_it_should() {
         assert_eq!(claims.encode(), hex(vector["plain_claims_hex"].as_str().unwrap()), "{name}");
         let signing = keyring(&file, vector["key_id"].as_u64());
         let again = seal(&signing, verified.collection(), verified.id(), claims).unwrap();
+        if vector["stable"] == true {
+            assert_eq!(stable_id(&signing, verified.collection(), claims), verified.id(), "{name}");
+        }
+        assert_eq!(is_stable(&signing, &verified), vector["stable"] == true, "{name}");
         assert_eq!(again, text, "{name}: the same claims under the same id give the same token");
     }
 }
@@ -145,11 +152,12 @@ fn own_rules() -> CollectionRules<'static> {
         name: CollectionName::parse("image").unwrap(),
         max_ttl: Duration::from_secs(3_600),
         dotfiles: Dotfiles::Hidden,
+        resume_grace: Duration::ZERO,
     }
 }
 
 fn here() -> Presentation {
-    Presentation { now: NOW, client_address: None }
+    Presentation { now: NOW, client_address: None, resumes: false }
 }
 
 fn claims(path: &str) -> Claims<'_> {
@@ -204,7 +212,13 @@ fn a_link_ends_at_its_expiry_to_the_millisecond() {
     let accepted_at = |now: u64| {
         let mut buffer = TokenBuffer::default();
         let token = UntrustedToken::parse(&own_token([1; 16]), &mut buffer).unwrap();
-        verify(token, own_rules(), &keyring, Presentation { now: UnixMillis(now), client_address: None }).is_ok()
+        verify(
+            token,
+            own_rules(),
+            &keyring,
+            Presentation { now: UnixMillis(now), client_address: None, resumes: false },
+        )
+        .is_ok()
     };
     assert!(accepted_at(end.0 - 1));
     assert!(!accepted_at(end.0));
@@ -266,7 +280,7 @@ proptest! {
         let mut buffer = TokenBuffer::default();
         let token = UntrustedToken::parse(&text, &mut buffer).unwrap();
         let client_address = networks.first().map(IpNet::addr);
-        let verified = verify(token, own_rules(), &keyring, Presentation { now: NOW, client_address }).unwrap();
+        let verified = verify(token, own_rules(), &keyring, Presentation { now: NOW, client_address, resumes: false }).unwrap();
         prop_assert_eq!(verified.claims(), &wanted);
         prop_assert_eq!(verified.id(), TokenId(id));
     }

@@ -2,27 +2,24 @@
 //!
 //! A command that works with revocations speaks the same API in all three cases, so it behaves the same.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use axum::body::Body;
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::BodyExt;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use http_body_util::Full;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::Server;
 use crate::app::{self, OPERATOR_SOCKET, Parts};
 use crate::config::{Config, StoreConfig};
 use crate::http::listen::Peer;
 use crate::http::{Audience, Routes};
+use crate::http_client;
 
 const API_KEY: &str = "LINKGATE_API_KEY";
 /// How long a server may take.
@@ -97,8 +94,8 @@ impl Api {
                     read(routes.call(Peer::Unix, request).await).await
                 }
                 Self::Socket(socket) => {
-                    let request = request.uri(path).header(HOST, "localhost").body(Body::from(body))?;
-                    exchange(connect_unix(socket).await?, request).await
+                    let request = request.uri(path).header(HOST, "localhost").body(Full::from(body))?;
+                    read(http_client::send_to_socket(socket, request).await?).await
                 }
                 Self::Remote { base, key } => {
                     let host = base.authority().context("--server names no host")?.as_str();
@@ -107,18 +104,8 @@ impl Api {
                         .uri(format!("{prefix}{path}"))
                         .header(HOST, host)
                         .header(AUTHORIZATION, format!("Bearer {key}"))
-                        .body(Body::from(body))?;
-                    let name = base.host().context("--server names no host")?.trim_matches(['[', ']']).to_owned();
-                    let is_tls = base.scheme_str() == Some("https");
-                    let port = base.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-                    let stream = TcpStream::connect((name.as_str(), port))
-                        .await
-                        .with_context(|| format!("{host} cannot be reached"))?;
-                    if is_tls {
-                        exchange(encrypt(stream, name).await?, request).await
-                    } else {
-                        exchange(stream, request).await
-                    }
+                        .body(Full::from(body))?;
+                    read(http_client::send(base, request).await?).await
                 }
             }
         };
@@ -132,45 +119,24 @@ impl Api {
 /// When nobody listens there.
 pub async fn ask(address: &crate::http::listen::Address, path: &str) -> Result<(StatusCode, Value)> {
     use crate::http::listen::Address;
-    let request = Request::get(path).header(HOST, "localhost").body(Body::empty())?;
+    let request = Request::get(path).header(HOST, "localhost").body(Full::<Bytes>::default())?;
     let answer = async {
         match address {
-            Address::Tcp(address) => exchange(TcpStream::connect(address).await?, request).await,
-            Address::Unix(path) => exchange(connect_unix(path).await?, request).await,
+            Address::Tcp(address) => {
+                read(http_client::send(&format!("http://{address}/").parse()?, request).await?).await
+            }
+            Address::Unix(path) => read(http_client::send_to_socket(path, request).await?).await,
         }
     };
     tokio::time::timeout(LOAD_TIMEOUT, answer).await.context("no answer in time")?
 }
 
-async fn connect_unix(path: &Path) -> Result<UnixStream> {
-    UnixStream::connect(path).await.with_context(|| format!("{} cannot be reached", path.display()))
-}
-
-async fn encrypt(stream: TcpStream, name: String) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    connector.connect(ServerName::try_from(name)?, stream).await.context("TLS")
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Body>,
-) -> Result<(StatusCode, Value)> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    read(sender.send_request(request).await?).await
-}
-
 async fn read<B>(response: http::Response<B>) -> Result<(StatusCode, Value)>
 where
-    B: http_body::Body + Send,
-    B::Data: Send,
+    B: http_body::Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let status = response.status();
-    let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect();
-    let body = body.await.map_err(|error| anyhow!("the answer could not be read: {error}"))?.to_bytes();
+    let body = http_client::read(response.into_body(), MAX_ANSWER_BYTES).await?;
     Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
 }

@@ -53,7 +53,10 @@ impl Check {
         findings.add(Grade::Ok, "configuration", "every setting is understood");
         check_keys(&config, &mut findings);
         check_media(&config, &mut findings);
-        app::runtime()?.block_on(check_store(&config, &mut findings));
+        app::runtime()?.block_on(async {
+            check_store(&config, &mut findings).await;
+            check_providers(&config, &mut findings).await;
+        });
         common.output().table("findings", &findings.0, &["", "WHAT", ""], |finding| {
             let grade = match finding.grade {
                 Grade::Ok => "ok",
@@ -118,6 +121,22 @@ async fn check_store(config: &Config, findings: &mut Findings) {
             }
         }
         Err(error) => findings.add(Grade::Error, "store", format!("{error:#}")),
+    }
+}
+
+/// A provider that cannot be reached keeps nothing from starting: only its logins wait.
+async fn check_providers(config: &Config, findings: &mut Findings) {
+    for provider in &config.identity_providers {
+        let subject = format!("identity provider {}", provider.name);
+        match provider.keys.source.fetch().await {
+            Ok(keys) => {
+                findings.add(Grade::Ok, &subject, format!("{} keys check its logins", keys.len()));
+                for unusable in &keys.passed_over {
+                    findings.add(Grade::Warning, &subject, format!("a key is passed over: {unusable}"));
+                }
+            }
+            Err(error) => findings.add(Grade::Warning, &subject, format!("its keys cannot be fetched: {error}")),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::links::span;
 use super::{Common, Outcome};
 use crate::app;
-use crate::clients::{ApiKey, ClientRecord, ClientStore, FileClients, Role};
+use crate::clients::{ApiKey, ClientRecord, ClientStore, FileClients, PolicyRecord, Role};
 use crate::clock::SystemClock;
 use crate::config::{Config, StoreConfig};
 use crate::revocation::Index;
@@ -93,15 +93,20 @@ impl Clients {
                 if config.clients.iter().any(|client| client.name == name) || store.load().await?.contains_key(&name) {
                     bail!("there is a client {name} already; `clients rotate {name}` gives it another key");
                 }
+                if config.identity_providers.iter().any(|provider| provider.name == name) {
+                    bail!("an identity provider is called {name} already");
+                }
                 if let Some(unknown) = collections.iter().find(|name| !config.collections.contains_key(*name)) {
                     bail!("there is no collection {unknown}");
                 }
                 let record = ClientRecord {
                     roles,
-                    allow,
-                    collections: (!collections.is_empty()).then_some(collections),
-                    max_ttl: max_ttl.map(|span| span.as_secs()),
-                    default_ttl: default_ttl.map(|span| span.as_secs()),
+                    policy: PolicyRecord {
+                        allow,
+                        collections: (!collections.is_empty()).then_some(collections),
+                        max_ttl: max_ttl.map(|span| span.as_secs()),
+                        default_ttl: default_ttl.map(|span| span.as_secs()),
+                    },
                     key_hashes: Vec::new(),
                 };
                 let key = new_client(&*store, &name, record).await?;
@@ -134,7 +139,7 @@ impl Clients {
                 let stored = store.load().await?.into_iter().map(|(client, record)| Row {
                     client,
                     roles: record.roles,
-                    allow: record.allow,
+                    allow: record.policy.allow,
                     keys: record.key_hashes.len(),
                     kept: "store",
                 });

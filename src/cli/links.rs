@@ -52,6 +52,15 @@ pub struct Mint {
     /// A network the link may be used from; may be given several times.
     #[arg(long = "network", value_name = "CIDR")]
     networks: Vec<String>,
+    /// How many downloads it is good for.
+    #[arg(long, value_name = "COUNT")]
+    max_downloads: Option<u64>,
+    /// How fast it may be downloaded, in bytes per second.
+    #[arg(long, value_name = "BYTES")]
+    rate_limit: Option<u64>,
+    /// Make the same link for the same request, so that caches hit.
+    #[arg(long)]
+    stable: bool,
     /// The client that the link is made in the name of, when it is made here.
     #[arg(long, default_value = "operator", conflicts_with = "server")]
     client: String,
@@ -110,6 +119,9 @@ impl Mint {
         put("filename", self.filename.as_ref().map(|name| json!(name)));
         put("disposition", self.disposition.as_ref().map(|disposition| json!(disposition)));
         put("content_type", self.content_type.as_ref().map(|kind| json!(kind)));
+        put("max_downloads", self.max_downloads.map(|count| json!(count)));
+        put("rate_limit", self.rate_limit.map(|rate| json!(rate)));
+        put("stable", self.stable.then(|| json!(true)));
         put("client_networks", (!self.networks.is_empty()).then(|| json!(self.networks)));
         Value::Object(body)
     }
@@ -142,11 +154,16 @@ impl Inspect {
 
 /// A line for each thing there is to say.
 fn describe(inspection: &Value) -> String {
-    let plain = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    };
+    fn plain(value: &Value) -> String {
+        match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+            Value::Object(members) => {
+                members.values().filter(|one| !one.is_null()).map(plain).collect::<Vec<_>>().join(" ")
+            }
+            other => other.to_string(),
+        }
+    }
     let fields = inspection.as_object().into_iter().flatten();
     let lines = fields.map(|(name, value)| format!("{name:<16}{}", plain(value)));
     lines.collect::<Vec<_>>().join("\n")

@@ -26,6 +26,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use self::output::Output;
 use crate::app;
 use crate::config::{Config, ConfigError, Overrides};
+use crate::http::openapi;
 use crate::telemetry;
 
 /// Expiring, revocable download links for files that stay hidden behind the edge.
@@ -91,6 +92,8 @@ enum Command {
     Check(check::Check),
     /// Ask a running Linkgate whether it is ready; for container health checks.
     Healthcheck(check::Healthcheck),
+    /// Print the description of the HTTP API (OpenAPI 3.1, JSON).
+    Openapi,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -155,6 +158,7 @@ pub fn run() -> ExitCode {
         Command::Store(store) => store.run(&common),
         Command::Check(check::Check {}) => check::Check::run(&common),
         Command::Healthcheck(check::Healthcheck {}) => check::Healthcheck::run(&common),
+        Command::Openapi => output::line(openapi::text().trim_end()).map_err(Failure::from),
         Command::Completions { shell } => {
             // Into memory first: the generator would panic when the reader has gone away.
             let mut script = Vec::new();

@@ -11,7 +11,7 @@ use super::clients::new_client;
 use super::output::line;
 use super::{Common, Outcome};
 use crate::app::{self, App};
-use crate::clients::{ClientRecord, ClientStore, FileClients, Role};
+use crate::clients::{ClientRecord, ClientStore, FileClients, PolicyRecord, Role};
 use crate::clock::{Clock, SystemClock};
 use crate::collection::Collection;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
@@ -101,7 +101,11 @@ fn make_first_key(config: &Config) -> anyhow::Result<()> {
 async fn make_first_clients(store: &FileClients, shown: &mut Map<String, Value>) -> anyhow::Result<()> {
     if store.load().await?.is_empty() {
         for (name, roles) in [("admin", vec![Role::Admin]), ("app", vec![Role::Mint, Role::Inspect])] {
-            let record = ClientRecord { roles, allow: vec!["**".into()], ..ClientRecord::default() };
+            let record = ClientRecord {
+                roles,
+                policy: PolicyRecord { allow: vec!["**".into()], ..PolicyRecord::default() },
+                key_hashes: Vec::new(),
+            };
             let key = new_client(store, name, record).await?;
             shown.insert(format!("{name}_key"), json!(key.expose()));
         }

@@ -43,6 +43,11 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+/// Whether a credential is meant to be an API key.
+pub fn is_api_key(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
 /// The client's name inside a key, when the key has the right shape.
 pub fn client_name(key: &str) -> Option<&str> {
     let rest = key.strip_prefix(PREFIX)?;

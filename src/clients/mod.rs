@@ -14,9 +14,9 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use self::api_key::{ApiKey, KeyHash};
+pub use self::api_key::{ApiKey, KeyHash, is_api_key};
 pub use self::file::FileClients;
-pub use self::record::{ClientRecord, RecordError};
+pub use self::record::{ClientRecord, PolicyRecord, RecordError};
 use crate::revocation::StoreError;
 use crate::token::MintPolicy;
 
@@ -67,6 +67,12 @@ impl Client {
     /// Whether it may act in a role; an admin may act in every one.
     pub fn may(&self, role: Role) -> bool {
         self.roles.contains(&role) || self.roles.contains(&Role::Admin)
+    }
+
+    /// Whether it may see what a link of that client and subject holds. A login sees its own links only: the others
+    /// are other people's.
+    pub fn may_see(&self, client: &str, subject: Option<&str>) -> bool {
+        self.policy.subject.as_deref().is_none_or(|own| client == self.name && subject == Some(own))
     }
 }
 

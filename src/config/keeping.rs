@@ -130,6 +130,19 @@ pub fn revocation(mut section: Section<'_>, redis: Option<&mut RedisConfig>, err
 /// The variable by which AWS Lambda can be told.
 const FREEZES: &str = "AWS_LAMBDA_RUNTIME_API";
 
+/// How long after its end a link may be refreshed.
+pub fn links(mut section: Section<'_>, errors: &Errors) -> Duration {
+    let grace = section.span("refresh_grace").and_then(|found| {
+        found.parse(errors, |span| if span <= MAX_REFRESH_GRACE { Ok(span) } else { Err("must be at most \"23h\"") })
+    });
+    section.finish();
+    grace.unwrap_or(DEFAULT_REFRESH_GRACE)
+}
+
+const DEFAULT_REFRESH_GRACE: Duration = Duration::from_secs(12 * 60 * 60);
+/// Revocations are remembered for longer than that beyond the end of the links they cover.
+const MAX_REFRESH_GRACE: Duration = Duration::from_secs(23 * 60 * 60);
+
 pub fn downloads(mut section: Section<'_>, errors: &Errors) -> Duration {
     let window = section.span("session_window").and_then(|found| {
         found.parse(errors, |span| {

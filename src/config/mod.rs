@@ -3,7 +3,9 @@
 //! [`tree`] reads file and environment into one tree in which each value knows where it was set;
 //! [`section`] takes values out of it by type; [`settings`] turns them into the parts' own types.
 
+mod callers;
 mod keeping;
+mod providers;
 mod section;
 mod settings;
 mod tree;
@@ -18,6 +20,8 @@ use crate::clients::Client;
 use crate::collection::Collection;
 use crate::http::listen::{Address, ListenConfig};
 use crate::http::server::Limits;
+use crate::http::web::Origins;
+use crate::identity::ProviderConfig;
 use crate::revocation::redis::RedisConfig;
 use crate::revocation::{Bounds, Mode, StalenessPolicy};
 use crate::telemetry::LogConfig;
@@ -50,9 +54,14 @@ pub struct Config {
     pub staleness: StalenessPolicy,
     /// What the same client asks of a counted link within this time belongs to one download.
     pub session_window: Duration,
+    /// How long after its end a link may still be refreshed.
+    pub refresh_grace: Duration,
     pub bounds: Bounds,
+    /// Pages of which origins may call the API from a browser.
+    pub origins: Origins,
     pub collections: BTreeMap<String, Collection>,
     pub clients: Vec<Client>,
+    pub identity_providers: Vec<ProviderConfig>,
     pub log: LogConfig,
 }
 

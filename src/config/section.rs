@@ -64,6 +64,11 @@ impl<'e> Section<'e> {
         &self.place
     }
 
+    /// Whether something is set that nobody has taken yet.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// A table inside this one; empty when it is not there.
     pub fn section(&mut self, key: &str) -> Section<'e> {
         let name = self.full_name(key);

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::callers;
 use super::keeping::{self, Revocation};
+use super::providers;
 use super::section::{Errors, Section};
 use super::tree::Table;
 use super::{Config, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
-use crate::clients::{Client, ClientRecord, RecordError, Role};
-use crate::collection::{Collection, EdgeKind, is_internal_prefix};
+use crate::collection::{Collection, EdgeKind, MAX_RESUME_GRACE, is_internal_prefix};
 use crate::http::listen::{Address, ListenConfig, TrustedProxies};
 use crate::http::server::Limits;
+use crate::http::web::Origins;
 use crate::key_file;
 use crate::mint::DEFAULT_COLLECTION;
 use crate::revocation::Bounds;
@@ -30,6 +32,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "listen.socket_mode",
     "listen.trusted_proxies",
     "listen.client_address_header",
+    "api.cors_origins",
     "limits.header_bytes",
     "limits.headers",
     "limits.body_bytes",
@@ -51,6 +54,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "revocation.direct_timeout",
     "revocation.cache_dir",
     "downloads.session_window",
+    "links.refresh_grace",
     "collections.*.root",
     "collections.*.internal_prefix",
     "collections.*.edge",
@@ -59,6 +63,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "collections.*.disposition",
     "collections.*.cache",
     "collections.*.dotfiles",
+    "collections.*.resume_grace",
     "clients.name",
     "clients.roles",
     "clients.allow",
@@ -66,6 +71,22 @@ pub const SETTING_NAMES: &[&str] = &[
     "clients.max_ttl",
     "clients.default_ttl",
     "clients.key_hashes",
+    "identity_providers.name",
+    "identity_providers.issuer",
+    "identity_providers.audience",
+    "identity_providers.algorithms",
+    "identity_providers.jwks_url",
+    "identity_providers.jwks_file",
+    "identity_providers.jwks_refresh",
+    "identity_providers.jwks_cooldown",
+    "identity_providers.jwks_max_age",
+    "identity_providers.leeway",
+    "identity_providers.subject_claim",
+    "identity_providers.roles",
+    "identity_providers.allow",
+    "identity_providers.collections",
+    "identity_providers.max_ttl",
+    "identity_providers.default_ttl",
     "log.level",
     "log.format",
 ];
@@ -80,15 +101,19 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     let data_dir = overrides.data_dir.clone().unwrap_or(data_dir);
     let key_source = keys(root.section("keys"), &data_dir, errors);
     let listen = listen(root.section("listen"), overrides, errors);
+    let origins = origins(root.section("api"), errors);
     let limits = limits(root.section("limits"));
     let mut redis = keeping::redis(root.section("store"), errors);
     let Revocation { mode, staleness, leeway } =
         keeping::revocation(root.section("revocation"), redis.as_mut(), errors);
     let session_window = keeping::downloads(root.section("downloads"), errors);
+    let refresh_grace = keeping::links(root.section("links"), errors);
     let store = redis
         .map_or(StoreConfig::Embedded, |redis| StoreConfig::Redis(Box::new(RedisConfig { session_window, ..redis })));
     let collections = collections(root.section("collections"), overrides, errors);
-    let clients = clients(root.list_of_sections("clients"), &collections, errors);
+    let clients = callers::clients(root.list_of_sections("clients"), &collections, errors);
+    let identity_providers =
+        providers::providers(root.list_of_sections("identity_providers"), &clients, &collections, errors);
     let log = log(root.section("log"), errors);
     let place = root.place().clone();
     root.finish();
@@ -99,13 +124,16 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
         key_source,
         listen,
         limits,
+        origins,
         store,
         mode,
         staleness,
         session_window,
+        refresh_grace,
         bounds: Bounds { max_ttl: collections.values().map(|one| one.max_ttl).max().unwrap_or_default(), leeway },
         collections,
         clients,
+        identity_providers,
         log,
     };
     if !has_public_url && config.public_url(None).is_none() && config.listen.api.is_some() {
@@ -195,6 +223,12 @@ fn listen(mut section: Section<'_>, overrides: &Overrides, errors: &Errors) -> L
     }
 }
 
+fn origins(mut section: Section<'_>, errors: &Errors) -> Origins {
+    let origins = section.texts("cors_origins").and_then(|list| list.parse(errors, |list| Origins::parse(&list)));
+    section.finish();
+    origins.unwrap_or_default()
+}
+
 fn limits(mut section: Section<'_>) -> Limits {
     let default = Limits::default();
     let mut number = |key, least, most, default: usize| {
@@ -263,6 +297,9 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
         })
     });
     let cache = section.span("cache").map(|found| found.value);
+    let resume_grace = section.span("resume_grace").and_then(|found| {
+        found.parse(errors, |span| if span <= MAX_RESUME_GRACE { Ok(span) } else { Err("must be at most \"23h\"") })
+    });
     let dotfiles = section.boolean("dotfiles").is_some_and(|found| found.value);
     section.finish();
 
@@ -290,6 +327,7 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
     collection.max_ttl = max_ttl.unwrap_or(collection.max_ttl);
     collection.cache = cache.unwrap_or(collection.cache);
     collection.disposition = disposition.unwrap_or(collection.disposition);
+    collection.resume_grace = resume_grace.unwrap_or(collection.resume_grace);
     collection.dotfiles = if dotfiles { Dotfiles::Allowed } else { Dotfiles::Hidden };
     if collection.max_ttl < Duration::from_secs(1) {
         errors.add(&place, &format!("`collections.{name}.max_ttl` must be at least \"1s\""));
@@ -303,50 +341,6 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
         Some(found) => found.value,
     };
     Some(collection)
-}
-
-fn clients(sections: Vec<Section<'_>>, collections: &BTreeMap<String, Collection>, errors: &Errors) -> Vec<Client> {
-    let mut clients: Vec<Client> = Vec::new();
-    for mut section in sections {
-        let place = section.place().clone();
-        let name = section.text("name").map(|found| found.value);
-        let errors_before = errors.len();
-        let roles = section.texts("roles").and_then(|list| {
-            list.parse(errors, |list| {
-                let parse = |text: &String| Role::parse(text).ok_or("may hold mint, inspect, revoke and admin");
-                list.iter().map(parse).collect::<Result<Vec<_>, _>>()
-            })
-        });
-        let has_wrong_roles = errors.len() > errors_before;
-        let record = ClientRecord {
-            roles: roles.unwrap_or_default(),
-            allow: section.texts("allow").map(|found| found.value).unwrap_or_default(),
-            collections: section.texts("collections").map(|found| found.value),
-            max_ttl: section.span("max_ttl").map(|found| found.value.as_secs()),
-            default_ttl: section.span("default_ttl").map(|found| found.value.as_secs()),
-            key_hashes: section.texts("key_hashes").map(|found| found.value).unwrap_or_default(),
-        };
-        section.finish();
-        let Some(name) = name else {
-            errors.add(&place, "`clients.name` must be set");
-            continue;
-        };
-        for collection in record.collections.iter().flatten() {
-            if !collections.contains_key(collection) {
-                errors.add(&place, &format!("client `{name}`: there is no collection `{collection}`"));
-            }
-        }
-        if clients.iter().any(|other| other.name == name) {
-            errors.add(&place, &format!("there are two clients `{name}`"));
-        }
-        match record.build(&name) {
-            Ok(client) => clients.push(client),
-            // That was said already.
-            Err(RecordError::NoRole) if has_wrong_roles => {}
-            Err(error) => errors.add(&place, &format!("client `{name}`: {error}")),
-        }
-    }
-    clients
 }
 
 fn log(mut section: Section<'_>, errors: &Errors) -> LogConfig {

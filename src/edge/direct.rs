@@ -4,6 +4,7 @@
 //! the collection's root, and adds `If-Range` (RFC 9110 §13.1.5).
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use tower_http::services::fs::{Backend, File, Metadata};
 
 use super::EdgeReply;
 use super::encode::push_path;
+use super::pace::Paced;
 use crate::token::MediaPath;
 
 /// The body of a file on its way.
@@ -47,11 +49,11 @@ impl DirectFiles {
         Self { service }
     }
 
-    /// One of the files, whether it is there or not.
-    pub fn file(&self, path: MediaPath<'_>) -> DirectFile {
+    /// One of the files, whether it is there or not, to be sent at most at some rate: bytes per second.
+    pub fn file(&self, path: MediaPath<'_>, rate_limit: Option<NonZeroU64>) -> DirectFile {
         let mut text = BytesMut::from("/");
         push_path(&mut text, path.as_str());
-        DirectFile { service: self.service.clone(), path: text.freeze() }
+        DirectFile { service: self.service.clone(), path: text.freeze(), rate_limit }
     }
 }
 
@@ -60,6 +62,7 @@ pub struct DirectFile {
     service: Service,
     /// Percent-encoded, with a slash in front.
     path: Bytes,
+    rate_limit: Option<NonZeroU64>,
 }
 
 impl DirectFile {
@@ -91,7 +94,10 @@ impl DirectFile {
             StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => {}
             _ => return Err(io::ErrorKind::NotFound.into()),
         }
-        Ok(response)
+        Ok(match self.rate_limit {
+            Some(rate) => response.map(|body| Paced::new(body, rate).boxed_unsync()),
+            None => response,
+        })
     }
 
     /// Whether the file's validators are still the ones that a part was fetched under.

@@ -12,6 +12,7 @@
 mod direct;
 mod disposition;
 mod encode;
+mod pace;
 
 use std::time::Duration;
 

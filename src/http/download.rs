@@ -1,6 +1,7 @@
 //! `GET`, `HEAD /download/{collection}/{token}`: judge, and hand over to the edge. Waits on nobody.
 
 use axum::body::Body;
+use http::header::RANGE;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -8,7 +9,9 @@ use tracing::info;
 
 use super::listen::Peer;
 use super::metrics::Verdict;
+use super::openapi::{edges, problems, tags};
 use super::problem::{Problem, ProblemKind};
+use super::request_id::RequestId;
 use super::state::{AppState, Evidence, Gap};
 use crate::clock::Moment;
 use crate::collection::Collection;
@@ -43,7 +46,15 @@ impl Rejection {
     }
 }
 
-/// Answers a download.
+/// Download
+///
+/// What a link leads to, usually through an edge. The address is taken to the letter; a query is passed over. Every
+/// request is judged anew, a range or a condition as well. A refusal says nothing about keys, paths or the check that
+/// failed: inspecting the link does. It is a problem, or a small page for people when `Accept` prefers `text/html`.
+#[utoipa::path(
+    get, path = "/download/{collection}/{token}", operation_id = "download", tag = tags::DOWNLOADS, security(()),
+    params(edges::Address, edges::Wishes), responses(edges::Permitted, problems::Downloading)
+)]
 pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Response<Body> {
     let headers = request.headers();
     let decided = settle(state, |evidence| decide(state, peer, request, evidence)).await;
@@ -130,7 +141,8 @@ fn decide(
             Ok(Decision::Edge(EdgeReply::nginx(&permit, collection, delivery, now.wall)))
         }
         Some(files) => {
-            let file = files.file(permit.token().claims().path);
+            let claims = permit.token().claims();
+            let file = files.file(claims.path, claims.rate_limit);
             Ok(Decision::Direct(file, EdgeReply::direct(&permit, collection, now.wall)))
         }
     }
@@ -165,7 +177,7 @@ pub fn judge<'t>(
     })?;
     let named = (token.key_id(), token.token_id());
     let client_address = state.listen.client_address(peer, headers);
-    let presentation = Presentation { now: now.wall, client_address };
+    let presentation = Presentation { now: now.wall, client_address, resumes: begins && resumes(headers) };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {
         problem: Problem::from(refusal).kind(),
         verdict: refusal.into(),
@@ -181,7 +193,7 @@ pub fn judge<'t>(
                 link: verified.id(),
                 most: most.get(),
                 issued_at: claims.issued_at,
-                expires_at: claims.expires_at,
+                expires_at: claims.expires_at.plus(collection.resume_grace),
                 client: client_address.map(|address| address.to_string()),
                 begins,
             })))
@@ -197,6 +209,14 @@ pub fn judge<'t>(
     }
 }
 
+/// Whether a request goes on with a download: it asks for one range that does not begin at the file's beginning.
+fn resumes(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(RANGE).iter();
+    let (Some(range), None) = (ranges.next(), ranges.next()) else { return false };
+    let begin = range.to_str().ok().and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    begin.is_some_and(|(first, last)| first.parse().is_ok_and(|first: u64| first > 0) && !last.contains(','))
+}
+
 /// Collection and token of a download's path.
 pub fn split(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix(PREFIX)?.split_once('/')
@@ -204,7 +224,8 @@ pub fn split(path: &str) -> Option<(&str, &str)> {
 
 /// The refusal's answer.
 fn reject(rejection: &Rejection, headers: &HeaderMap) -> Response<Body> {
-    rejection.log("download refused");
+    let request = RequestId::of(headers);
+    request.span().in_scope(|| rejection.log("download refused"));
     let mut problem = Problem::new(rejection.problem);
     if rejection.problem == ProblemKind::MethodNotAllowed {
         problem = problem.allow("GET, HEAD");
@@ -216,6 +237,7 @@ fn reject(rejection: &Rejection, headers: &HeaderMap) -> Response<Body> {
     {
         response.headers_mut().insert(TOKEN_ID, id);
     }
+    request.put(response.headers_mut());
     response
 }
 

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use super::download::{self, Asked, Rejection, Undecided};
 use super::listen::Peer;
 use super::metrics::Verdict;
+use super::openapi::{edges, tags};
 use super::problem::ProblemKind;
 use super::state::{AppState, Evidence};
 use crate::edge::EdgeReply;
@@ -25,7 +26,15 @@ const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method")
 const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const REASON: HeaderName = HeaderName::from_static("x-linkgate-reason");
 
-/// Answers an edge.
+/// May this address be downloaded?
+///
+/// For edges that only ask whether to allow (nginx's `auth_request`, forward auth of Traefik or Caddy) and open the file
+/// themselves. The address that the client asked for stands in `X-Original-URI` or `X-Forwarded-Uri`: one of them, once.
+/// An address that could be read in two ways (percent-encoding, `//`, dots) is refused. No answer is a redirect.
+#[utoipa::path(
+    get, path = "/auth", operation_id = "authorizeDownload", tag = tags::DOWNLOADS, security(()),
+    params(edges::AuthHeaders), responses(edges::Judged)
+)]
 pub async fn judge(
     State(state): State<Arc<AppState>>,
     Extension(peer): Extension<Peer>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::FromRequest;
+use bytes::Bytes;
 use http::Request;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -30,16 +31,24 @@ impl<T: DeserializeOwned> FromRequest<Arc<AppState>> for Json<T> {
                 Problem::new(ProblemKind::UnsupportedMediaType).detail("Send `Content-Type: application/json`.")
             );
         }
-        let limit = state.limits.body_bytes;
-        let body = Limited::new(request.into_body(), limit).collect().await.map_err(|error| {
-            if error.downcast_ref::<LengthLimitError>().is_some() {
-                Problem::new(ProblemKind::PayloadTooLarge).detail(format!("At most {limit} bytes are taken."))
-            } else {
-                Problem::new(ProblemKind::InvalidRequest).detail("The body could not be read to its end.")
-            }
-        })?;
-        parse(&body.to_bytes()).map(Self)
+        let body = read_body(request.into_body(), state.limits.body_bytes).await?;
+        parse(&body).map(Self)
     }
+}
+
+/// Reads a body to its end.
+///
+/// # Errors
+/// When it is larger than the limit, or ends early.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let read = Limited::new(body, limit).collect().await.map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            Problem::new(ProblemKind::PayloadTooLarge).detail(format!("At most {limit} bytes are taken."))
+        } else {
+            Problem::new(ProblemKind::InvalidRequest).detail("The body could not be read to its end.")
+        }
+    })?;
+    Ok(read.to_bytes())
 }
 
 /// Reads JSON text.

@@ -8,19 +8,41 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::credentials::Caller;
 use super::json::{Json, parse};
+use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
+use super::revocation_bodies::RevocationBody;
 use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
-use crate::inspect::Inspection;
+use crate::inspect::{Contents, Inspection};
 use crate::mint::{Link, MAX_BATCH, MintError, MintRequest};
 use crate::revocation::{Informed, RevocationView};
 use crate::token::MintRefusal;
 
-/// Makes one link: 201.
+/// Make a link
+///
+/// Every call makes a new link. Whether the file is there is found out by the download. `refresh_after` is when an app
+/// should ask for a new link, so that a picture never breaks on screen.
+#[utoipa::path(
+    post, path = "/v1/links", operation_id = "mintLink", tag = tags::LINKS, security(("api_key" = ["mint"])),
+    request_body = MintRequest,
+    responses(
+        (status = 201, description = "The link.", body = Link,
+            links(
+                ("download" = (
+                    operation_id = "download",
+                    parameters(("collection" = "$response.body#/collection"), ("token" = "$response.body#/token"))
+                )),
+                ("inspect" = (operation_id = "inspectLink", request_body = json!({ "link": "$response.body#/url" }))),
+                ("revoke" = (operation_id = "revoke", request_body = json!({ "id": "$response.body#/id" }))),
+            )),
+        problems::Minting,
+    )
+)]
 pub async fn mint(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -34,27 +56,51 @@ pub async fn mint(
     Ok((StatusCode::CREATED, axum::Json(link)))
 }
 
-/// A batch, its items not read yet, so that one bad item does not spoil the rest.
-#[derive(Deserialize)]
+/// Many requests at once. They are read one by one, so that a bad one does not spoil the rest.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {
+    /// What is asked for, each item as for a single link.
+    #[schema(value_type = Vec<MintRequest>, min_items = 1, max_items = 1000)]
     links: Vec<Box<RawValue>>,
 }
 
 /// What became of the items, in their order.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct BatchResults {
-    results: Vec<BatchResult>,
+    /// As many as there were requests, in their order.
+    #[schema(min_items = 1, max_items = 1000)]
+    pub results: Vec<BatchResult>,
 }
 
-#[derive(Serialize)]
+/// What became of one: a link, or why there is none.
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-enum BatchResult {
+pub enum BatchResult {
     Link(Box<Link>),
+    #[schema(value_type = problems::ProblemBody)]
     Problem(Value),
 }
 
-/// Makes up to [`MAX_BATCH`] links: 200, each result a link or a problem.
+impl BatchResult {
+    /// A link, or why there is none.
+    pub fn of(made: Result<Link, impl Into<Problem>>) -> Self {
+        match made {
+            Ok(link) => Self::Link(Box::new(link)),
+            Err(why) => Self::Problem(why.into().to_json()),
+        }
+    }
+}
+
+/// Make many links
+///
+/// Up to 1000 in one go. The results stand in the order of the requests, each a link or a problem: one that is refused
+/// spoils no other.
+#[utoipa::path(
+    post, path = "/v1/links/batch", operation_id = "mintLinks", tag = tags::LINKS, security(("api_key" = ["mint"])),
+    request_body = Batch,
+    responses((status = 200, description = "What became of each.", body = BatchResults), problems::MintingMany)
+)]
 pub async fn batch(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -62,53 +108,104 @@ pub async fn batch(
 ) -> Result<axum::Json<BatchResults>, Problem> {
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
-    if batch.links.is_empty() || batch.links.len() > MAX_BATCH {
-        return Err(Problem::new(ProblemKind::InvalidRequest)
-            .detail(format!("`links` must hold 1 to {MAX_BATCH} requests."))
-            .with("field", "links"));
-    }
+    check_size(batch.links.len())?;
     let now = state.clock.now().wall;
     let mint = |item: &RawValue, revocations: &dyn RevocationView| {
         let request: MintRequest = parse(item.get().as_bytes())?;
         mint_one(&state, client, &request, revocations, now)
     };
     let mint_all = |revocations: &dyn RevocationView| {
-        let results = batch.links.iter().map(|item| match mint(item, revocations) {
-            Ok(link) => BatchResult::Link(Box::new(link)),
-            Err(problem) => BatchResult::Problem(problem.to_json()),
-        });
-        results.collect()
+        batch.links.iter().map(|item| BatchResult::of(mint(item, revocations))).collect()
     };
     Ok(axum::Json(BatchResults { results: state.consult(mint_all).await? }))
 }
 
+/// Whether a batch is neither empty nor too large.
+pub fn check_size(items: usize) -> Result<(), Problem> {
+    if (1..=MAX_BATCH).contains(&items) {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::InvalidRequest)
+        .detail(format!("`links` must hold 1 to {MAX_BATCH} items."))
+        .with("field", "links"))
+}
+
 /// What is to be inspected.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InspectRequest {
+    /// A link's URL or its token.
     link: String,
 }
 
-/// Says what a link holds and how it would be judged now: 200 also for the worst of links.
+/// What there is to say about a link, and the revocations that cover it.
+#[derive(Serialize, ToSchema)]
+pub struct InspectAnswer {
+    #[serde(flatten)]
+    inspection: Inspection,
+    /// The revocations that cover it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    revocations: Vec<RevocationBody>,
+}
+
+/// Inspect a link
+///
+/// Says what a link holds and how a download would be judged now, from one of the link's networks if it is bound to any.
+/// The answer is 200 whatever the link is worth; looking takes no download. Of a link whose signature does not hold,
+/// nothing is said about what it claims to hold. A login is told about its own links only.
+#[utoipa::path(
+    post, path = "/v1/links/inspect", operation_id = "inspectLink", tag = tags::LINKS,
+    security(("api_key" = ["inspect"])), request_body = InspectRequest,
+    responses((status = 200, description = "What there is to say about it.", body = InspectAnswer), problems::Inspecting)
+)]
 pub async fn inspect(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     Json(request): Json<InspectRequest>,
-) -> Result<axum::Json<Inspection>, Problem> {
-    caller.require(Role::Inspect)?;
+) -> Result<axum::Json<InspectAnswer>, Problem> {
+    let client = caller.require(Role::Inspect)?;
     let now = state.clock.now();
     let inspect = |view: &dyn RevocationView, tally| {
         let informed = Informed { view, tally };
         state.signing.inspect(&request.link, &informed, state.staleness, now)
     };
-    let inspection = state.consult(|view| inspect(view, None)).await?;
-    let Some(counted) = inspection.counted_download() else { return Ok(axum::Json(inspection)) };
-    let tally = state.store.count(&counted).await.ok();
-    Ok(axum::Json(state.consult(|view| inspect(view, tally)).await?))
+    let mut inspection = state.consult(|view| inspect(view, None)).await?;
+    let is_foreign = |contents: &Contents| !client.may_see(&contents.client, contents.subject.as_deref());
+    if inspection.contents.as_ref().is_some_and(is_foreign) {
+        return Err(
+            Problem::new(ProblemKind::OutsidePolicy).detail("A login may inspect links of its own subject only.")
+        );
+    }
+    if let Some(counted) = inspection.counted_download() {
+        let tally = state.store.count(&counted).await.ok();
+        inspection = state.consult(|view| inspect(view, tally)).await?;
+    }
+    let revocations = covering(&state, &inspection).await;
+    Ok(axum::Json(InspectAnswer { inspection, revocations }))
+}
+
+/// The revocations that cover a link, as far as the store can be asked.
+async fn covering(state: &AppState, inspection: &Inspection) -> Vec<RevocationBody> {
+    let Some(contents) = inspection.contents.as_ref().filter(|contents| contents.revoked_by.is_some()) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for target in contents.targets() {
+        match state.store.strictest(&target).await {
+            Ok(Some(revocation)) if revocation.covers(contents.issued_at.0) => {
+                found.push(RevocationBody::new(revocation));
+            }
+            Ok(_) => {}
+            // That it is revoked is known; by what is worth nobody's waiting.
+            Err(_) => break,
+        }
+    }
+    found
 }
 
 /// Without knowing what is revoked, nothing is minted that may be.
-async fn ready(state: &AppState) -> Result<(), Problem> {
+pub async fn ready(state: &AppState) -> Result<(), Problem> {
     // Why is for operators: /readyz says it.
     state.judges().await.map_err(|_| {
         Problem::new(ProblemKind::CannotJudge).detail("What is revoked is not known right now. Ask again later.")
@@ -137,9 +234,6 @@ impl From<MintError> for Problem {
         let detail = error.to_string();
         let invalid = |field: &str| Self::new(ProblemKind::InvalidRequest).detail(detail.clone()).with("field", field);
         match error {
-            MintError::NotSupportedYet(field) => {
-                Self::new(ProblemKind::NotSupportedYet).detail(detail).with("field", field)
-            }
             MintError::UnknownCollection => invalid("collection"),
             MintError::TwoExpiries => invalid("expires_at"),
             MintError::Network(_) => invalid("client_networks"),

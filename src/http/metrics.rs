@@ -12,7 +12,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::login_metrics::LoginMetrics;
 use crate::clock::Steps;
+use crate::identity::KeyStatus;
 use crate::revocation::{Denied, IndexCounts, Status};
 use crate::token::Refusal;
 
@@ -112,6 +114,7 @@ pub struct Gauges {
     pub staleness: Option<Duration>,
     pub clock: Steps,
     pub store: Status,
+    pub providers: Vec<(String, KeyStatus)>,
 }
 
 /// Seconds: a judgement takes about a microsecond.
@@ -124,6 +127,7 @@ pub struct Metrics {
     verify_seconds: Histogram,
     api_requests: Family<OperationLabel, Counter>,
     guarded: Counter,
+    pub logins: LoginMetrics,
     revocations: Family<SetLabel, Gauge>,
     staleness: Gauge<f64, AtomicU64>,
     clock_behind: Gauge<f64, AtomicU64>,
@@ -196,10 +200,10 @@ impl Default for Metrics {
         Self {
             downloads: Verdict::ALL
                 .map(|verdict| downloads.get_or_create(&VerdictLabel { verdict: verdict.as_str() }).clone()),
-            registry,
             verify_seconds,
             api_requests,
             guarded,
+            logins: LoginMetrics::register(&mut registry),
             revocations,
             staleness,
             clock_behind,
@@ -209,6 +213,7 @@ impl Default for Metrics {
             load_seconds,
             stream_garbage,
             snapshot_failures,
+            registry,
         }
     }
 }
@@ -236,7 +241,8 @@ impl Metrics {
 
     /// The exposition, with the gauges as they are now.
     pub fn render(&self, now: &Gauges) -> String {
-        let Gauges { counts, staleness, clock, store } = now;
+        let Gauges { counts, staleness, clock, store, providers } = now;
+        self.logins.show(providers);
         let set = |name, count: usize| {
             self.revocations.get_or_create(&SetLabel { set: name }).set(count as i64);
         };
@@ -260,6 +266,6 @@ impl Metrics {
 }
 
 /// Brings a counter up to what somebody else has counted.
-fn raise(counter: &Counter, to: u64) {
+pub fn raise(counter: &Counter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }

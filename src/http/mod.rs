@@ -5,27 +5,38 @@
 //! | download | `GET`, `HEAD /download/{collection}/{token}` | [`download`] |
 //! | download | `GET /auth` | [`edge_auth`] |
 //! | api | `POST /v1/links`, `/v1/links/batch` | [`links`] |
+//! | api | `POST /v1/links/refresh` | [`refresh`] |
 //! | api | `POST /v1/links/inspect` | [`links`] |
-//! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`] |
+//! | api | `POST`, `GET /v1/revocations`, `GET`, `DELETE /v1/revocations/{id}` | [`revocations`], [`revocation_bodies`] |
 //! | api | `GET /v1/verifiers` | [`verifiers`] |
+//! | api | `GET /openapi.json`, `/docs` | [`openapi`] |
 //! | ops | `GET /livez`, `/readyz`, `/metrics` | [`ops`] |
+//!
+//! A route stands here and its documentation at its handler: [`openapi`] says how, and makes the document of it.
 //!
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`].
 
 mod credentials;
 mod download;
 mod edge_auth;
+mod idempotency;
 mod json;
 mod links;
 pub mod listen;
+mod login_metrics;
 mod metrics;
+pub mod openapi;
 mod ops;
 mod page;
 mod problem;
+mod refresh;
+mod request_id;
+mod revocation_bodies;
 mod revocations;
 pub mod server;
 mod state;
 mod verifiers;
+pub mod web;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,18 +44,21 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, MatchedPath, State};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt;
+use tracing::Instrument;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use self::credentials::Caller;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};
 pub use self::problem::{Problem, ProblemKind, TYPE_PREFIX};
+use self::request_id::RequestId;
 use self::server::Answer;
 pub use self::state::AppState;
 use crate::edge::has_redirect;
@@ -72,16 +86,26 @@ impl Routes {
     pub fn new(state: &Arc<AppState>, audiences: &[Audience], caller: Option<Caller>) -> Self {
         let mut router = Router::new();
         for audience in audiences {
-            router = match audience {
-                Audience::Download => router.route("/auth", get(edge_auth::judge)),
-                Audience::Api => router.merge(api(state, caller.clone())),
-                Audience::Ops => router.merge(ops_router()),
-            };
+            let answered = Router::from(documented(*audience));
+            router = router.merge(match audience {
+                Audience::Api => answered
+                    .route_layer(from_fn(web::tag))
+                    .route_layer(from_fn_with_state(Arc::clone(state), idempotency::once))
+                    .route_layer(from_fn_with_state(Arc::clone(state), account))
+                    .layer(Extension(credentials::Assumed(caller.clone())))
+                    .layer(web::compression()),
+                Audience::Download | Audience::Ops => answered,
+            });
         }
         let router = router
             .fallback(|| async { Problem::new(ProblemKind::NotFound) })
             .method_not_allowed_fallback(|| async { Problem::new(ProblemKind::MethodNotAllowed) })
             .with_state(Arc::clone(state));
+        // Around everything: a browser asks about an address with a method that nothing else answers.
+        let router = match state.origins.layer() {
+            Some(cors) if audiences.contains(&Audience::Api) => router.layer(cors),
+            _ => router,
+        };
         Self {
             state: Arc::clone(state),
             has_downloads: audiences.contains(&Audience::Download),
@@ -100,7 +124,8 @@ impl Routes {
     pub async fn call(&self, peer: Peer, mut request: Request<Body>) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
         request.extensions_mut().insert(peer);
-        let answer = self.router.clone().oneshot(request);
+        let id = RequestId::of(request.headers());
+        let answer = self.router.clone().oneshot(request).instrument(id.span());
         let mut response = match tokio::time::timeout(self.request_timeout, answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
@@ -109,6 +134,7 @@ impl Routes {
         if is_head {
             *response.body_mut() = Body::empty();
         }
+        id.put(response.headers_mut());
         response
     }
 }
@@ -130,23 +156,23 @@ impl Answer for Routes {
     }
 }
 
-fn api(state: &Arc<AppState>, caller: Option<Caller>) -> Router<Arc<AppState>> {
-    Router::new()
-        .route("/v1/links", post(links::mint))
-        .route("/v1/links/batch", post(links::batch))
-        .route("/v1/links/inspect", post(links::inspect))
-        .route("/v1/revocations", post(revocations::create).get(revocations::list))
-        .route("/v1/revocations/{id}", get(revocations::find).delete(revocations::reinstate))
-        .route("/v1/verifiers", get(verifiers::list))
-        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(state), account))
-        .layer(Extension(credentials::Assumed(caller)))
-}
-
-fn ops_router() -> Router<Arc<AppState>> {
-    Router::new()
-        .route("/livez", get(ops::livez))
-        .route("/readyz", get(ops::readyz))
-        .route("/metrics", get(ops::metrics))
+/// Every route of an audience, with its documentation; but for downloads, which pass by the router.
+fn documented(audience: Audience) -> OpenApiRouter<Arc<AppState>> {
+    let router = OpenApiRouter::new();
+    match audience {
+        Audience::Download => router.routes(routes!(edge_auth::judge)),
+        Audience::Api => router
+            .routes(routes!(links::mint))
+            .routes(routes!(links::batch))
+            .routes(routes!(refresh::refresh))
+            .routes(routes!(links::inspect))
+            .routes(routes!(revocations::create, revocations::list))
+            .routes(routes!(revocations::find, revocations::reinstate))
+            .routes(routes!(verifiers::list))
+            .routes(routes!(openapi::document))
+            .routes(routes!(openapi::page)),
+        Audience::Ops => router.routes(routes!(ops::livez)).routes(routes!(ops::readyz)).routes(routes!(ops::metrics)),
+    }
 }
 
 /// Counts an API request, and sees to it that links and lists of revocations are nobody's to keep.

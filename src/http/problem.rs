@@ -14,6 +14,7 @@ use crate::token::{MintRefusal, Refusal};
 pub const TYPE_PREFIX: &str = "urn:linkgate:problem:";
 /// Seconds after which a request that could not be judged is worth repeating.
 const RETRY_SECONDS: &str = "5";
+const CHALLENGE: &str = "Bearer realm=\"linkgate\"";
 /// Tells nginx's caches to leave a denial alone.
 const X_ACCEL_EXPIRES: HeaderName = HeaderName::from_static("x-accel-expires");
 
@@ -33,11 +34,13 @@ pub enum ProblemKind {
     Forbidden,
     OutsidePolicy,
     InvalidRequest,
-    NotSupportedYet,
     UnsupportedMediaType,
     PayloadTooLarge,
     AlreadyRevoked,
+    RequestInProgress,
+    IdempotencyKeyReused,
     NotYetSafe,
+    IdentityUnavailable,
     StoreUnavailable,
     StoreFull,
     Timeout,
@@ -46,7 +49,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidLink,
         Self::Expired,
         Self::Revoked,
@@ -60,11 +63,13 @@ impl ProblemKind {
         Self::Forbidden,
         Self::OutsidePolicy,
         Self::InvalidRequest,
-        Self::NotSupportedYet,
         Self::UnsupportedMediaType,
         Self::PayloadTooLarge,
         Self::AlreadyRevoked,
+        Self::RequestInProgress,
+        Self::IdempotencyKeyReused,
         Self::NotYetSafe,
+        Self::IdentityUnavailable,
         Self::StoreUnavailable,
         Self::StoreFull,
         Self::Timeout,
@@ -87,18 +92,26 @@ impl ProblemKind {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not allowed here")
             }
             Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri-too-long", "The address is too long"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key is needed"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "A valid API key or login is needed"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The client's roles do not allow this"),
             Self::OutsidePolicy => (StatusCode::FORBIDDEN, "outside-policy", "The client's policy does not allow this"),
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid"),
-            Self::NotSupportedYet => (StatusCode::BAD_REQUEST, "not-supported-yet", "This is not supported yet"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
             }
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is too large"),
             Self::AlreadyRevoked => (StatusCode::CONFLICT, "already-revoked", "A standing revocation covers this link"),
+            Self::RequestInProgress => (StatusCode::CONFLICT, "request-in-progress", "The same request is under way"),
+            Self::IdempotencyKeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The Idempotency-Key was used for another request",
+            ),
             Self::NotYetSafe => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not-yet-safe", "The revocation is recorded, but not yet safe")
+            }
+            Self::IdentityUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "identity-unavailable", "This login cannot be checked right now")
             }
             Self::StoreUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "The revocation store cannot be used")
@@ -133,6 +146,8 @@ struct More {
     detail: Option<String>,
     extensions: Map<String, Value>,
     allow: Option<HeaderValue>,
+    /// What `WWW-Authenticate` says besides the realm.
+    challenge: Option<HeaderValue>,
 }
 
 impl Problem {
@@ -159,6 +174,17 @@ impl Problem {
     #[must_use]
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.more.allow = Some(HeaderValue::from_static(methods));
+        self
+    }
+
+    /// Says in `WWW-Authenticate` what is wrong with a token (RFC 6750 §3).
+    #[must_use]
+    pub fn invalid_token(mut self, why: &str) -> Self {
+        // A quoted string has neither quotes nor backslashes there.
+        let why: String =
+            why.chars().filter(|letter| matches!(letter, ' '..='~') && !"\"\\".contains(*letter)).collect();
+        let challenge = format!("{CHALLENGE}, error=\"invalid_token\", error_description=\"{why}\"");
+        self.more.challenge = HeaderValue::from_str(&challenge).ok();
         self
     }
 
@@ -205,7 +231,8 @@ impl Problem {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
             }
             StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"linkgate\""));
+                let challenge = self.more.challenge.unwrap_or(HeaderValue::from_static(CHALLENGE));
+                headers.insert(WWW_AUTHENTICATE, challenge);
             }
             _ => {}
         }
@@ -246,17 +273,21 @@ impl From<MintRefusal> for Problem {
     fn from(refusal: MintRefusal) -> Self {
         let kind = if refusal.is_policy() { ProblemKind::OutsidePolicy } else { ProblemKind::InvalidRequest };
         let field = match refusal {
-            MintRefusal::Path(_) | MintRefusal::PathNotAllowed => Some("path"),
-            MintRefusal::Subject(_) => Some("subject"),
+            MintRefusal::Path(_) | MintRefusal::PathNotAllowed | MintRefusal::ClaimUnusable(_) => Some("path"),
+            MintRefusal::Subject(_) | MintRefusal::SubjectNotAllowed => Some("subject"),
             MintRefusal::FileName(_) => Some("filename"),
             MintRefusal::ContentType(_) => Some("content_type"),
             MintRefusal::TooManyNetworks => Some("client_networks"),
             MintRefusal::MaxDownloads => Some("max_downloads"),
+            MintRefusal::RateLimit => Some("rate_limit"),
             MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_) => Some("expires_in"),
             MintRefusal::NotBeforeAfterEnd => Some("not_before"),
             MintRefusal::CollectionNotAllowed => Some("collection"),
         };
-        let problem = Self::new(kind).detail(refusal.to_string());
+        let mut problem = Self::new(kind).detail(refusal.to_string());
+        if let MintRefusal::ClaimUnusable(unusable) = &refusal {
+            problem = problem.with("claim", unusable.claim.as_ref());
+        }
         match field {
             Some(field) => problem.with("field", field),
             None => problem,

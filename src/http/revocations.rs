@@ -8,127 +8,47 @@ use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use http::StatusCode;
 use http::header::LOCATION;
-use serde::{Deserialize, Deserializer, Serialize};
 
 use super::credentials::Caller;
 use super::json::Json;
+use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
+use super::revocation_bodies::{
+    CreateQuery, IssuedBeforeField, Key, ListParameters, RevocationBody, RevocationList, RevokeRequest,
+};
 use super::state::AppState;
 use crate::clients::Role;
-use crate::clock::{Rfc3339, UnixMillis};
+use crate::clock::UnixMillis;
 use crate::entropy::random;
 use crate::mint::DEFAULT_COLLECTION;
 use crate::revocation::{
-    Applied, DEFAULT_PAGE, IssuedBefore, Kind, ListQuery, MAX_PAGE, MAX_REASON_BYTES, Proposal, Recorded, Revocation,
-    RevocationId, Shortfall, Target,
+    DEFAULT_PAGE, IssuedBefore, Kind, ListQuery, MAX_PAGE, MAX_REASON_BYTES, Proposal, RevocationId, Shortfall, Target,
+    lift,
 };
 use crate::span::parse_span;
 use crate::token::{Invalid, KeyId};
 
-/// A revocation, as it stands in JSON: exactly one of the first eight fields.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RevokeRequest {
-    link: Option<String>,
-    id: Option<String>,
-    subject: Option<String>,
-    path: Option<String>,
-    path_prefix: Option<String>,
-    client: Option<String>,
-    key: Option<Key>,
-    everything: Option<bool>,
-    collection: Option<String>,
-    #[serde(default)]
-    issued_before: IssuedBeforeField,
-    expires_at: Option<Rfc3339>,
-    reason: Option<String>,
-}
-
-/// A key id, as a number or as text.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Key {
-    Number(u32),
-    Text(String),
-}
-
-/// `issued_before`, where `null` is not the same as nothing at all.
-#[derive(Debug, Default)]
-enum IssuedBeforeField {
-    #[default]
-    Missing,
-    Null,
-    Time(Rfc3339),
-}
-
-impl<'de> Deserialize<'de> for IssuedBeforeField {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Time))
-    }
-}
-
-/// A revocation, as it is answered.
-#[derive(Debug, Serialize)]
-pub struct RevocationBody {
-    id: String,
-    kind: Kind,
-    target: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    collection: Option<String>,
-    issued_before: Option<Rfc3339>,
-    created_at: Rfc3339,
-    created_by: String,
-    expires_at: Option<Rfc3339>,
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    position: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    durability: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    applied: Option<Applied>,
-}
-
-impl RevocationBody {
-    fn new(revocation: Revocation) -> Self {
-        Self {
-            id: revocation.id.to_string(),
-            kind: revocation.kind,
-            target: revocation.target.to_string(),
-            collection: revocation.target.collection().map(str::to_owned),
-            issued_before: revocation.issued_before.map(Rfc3339),
-            created_at: Rfc3339(revocation.created_at),
-            created_by: revocation.created_by,
-            expires_at: revocation.expires_at.map(Rfc3339),
-            reason: revocation.reason,
-            position: None,
-            durability: None,
-            applied: None,
-        }
-    }
-}
-
-impl From<Recorded> for RevocationBody {
-    fn from(recorded: Recorded) -> Self {
-        Self {
-            position: Some(recorded.position),
-            durability: Some(recorded.durability.to_string()),
-            applied: recorded.applied,
-            ..Self::new(recorded.revocation)
-        }
-    }
-}
-
 /// Longest `wait`: well below the time an API request may take.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// What may stand behind the question mark when revoking.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CreateQuery {
-    wait: Option<String>,
-}
-
-/// Revokes: 201, once the store has it and this process judges by it.
+/// Revoke
+///
+/// Answers once the revocation is stored and this process refuses by it; other verifiers follow within milliseconds.
+/// A link minted after the answer works at once, unless the revocation is a standing block. Revoking twice makes two
+/// entries and is no error: ask again whenever an answer was lost.
+#[utoipa::path(
+    post, path = "/v1/revocations", operation_id = "revoke", tag = tags::REVOCATIONS,
+    security(("api_key" = ["revoke"])), params(CreateQuery), request_body = RevokeRequest,
+    responses(
+        (status = 201, description = "It is revoked.", body = RevocationBody,
+            headers(("Location" = String, description = "Where the revocation stands: `/v1/revocations/{id}`.")),
+            links(
+                ("lookUp" = (operation_id = "findRevocation", parameters(("id" = "$response.body#/id")))),
+                ("lift" = (operation_id = "reinstate", parameters(("id" = "$response.body#/id")))),
+            )),
+        problems::Revoking,
+    )
+)]
 pub async fn create(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -244,48 +164,14 @@ fn propose(state: &AppState, request: RevokeRequest, created_by: &str, now: Unix
     })
 }
 
-impl RevokeRequest {
-    /// Which of the eight fields is there.
-    fn kind(&self) -> Result<Kind, Problem> {
-        let fields = [
-            (Kind::Link, self.link.is_some()),
-            (Kind::Id, self.id.is_some()),
-            (Kind::Subject, self.subject.is_some()),
-            (Kind::Path, self.path.is_some()),
-            (Kind::PathPrefix, self.path_prefix.is_some()),
-            (Kind::Client, self.client.is_some()),
-            (Kind::Key, self.key.is_some()),
-            (Kind::Everything, self.everything == Some(true)),
-        ];
-        let mut named = fields.into_iter().filter(|(_, is_there)| *is_there);
-        match (named.next(), named.next(), self.everything) {
-            (Some((kind, _)), None, None | Some(true)) => Ok(kind),
-            _ => Err(Problem::new(ProblemKind::InvalidRequest).detail(
-                "Give exactly one of `link`, `id`, `subject`, `path`, `path_prefix`, `client`, `key`, or `everything`: true.",
-            )),
-        }
-    }
-}
-
-/// Which revocations to list.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListParameters {
-    kind: Option<String>,
-    q: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
-/// A page of revocations.
-#[derive(Serialize)]
-pub struct RevocationList {
-    revocations: Vec<RevocationBody>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
-}
-
-/// Lists, newest first: 200.
+/// List revocations
+///
+/// Newest first, in pages. Entries that ended stay listed for a day.
+#[utoipa::path(
+    get, path = "/v1/revocations", operation_id = "listRevocations", tag = tags::REVOCATIONS,
+    security(("api_key" = ["revoke"])), params(ListParameters),
+    responses((status = 200, description = "A page of them.", body = RevocationList), problems::ListingPages)
+)]
 pub async fn list(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -317,7 +203,15 @@ pub async fn list(
     }))
 }
 
-/// One revocation: 200, or 404.
+/// Look up a revocation
+///
+/// Answers one revocation by its id, as long as it lasts and for a day after.
+#[utoipa::path(
+    get, path = "/v1/revocations/{id}", operation_id = "findRevocation", tag = tags::REVOCATIONS,
+    security(("api_key" = ["revoke"])),
+    params(("id" = String, Path, description = "The revocation's id.", example = "rev_7NlDwkOlVTr1yXa5dTLJ2Q")),
+    responses((status = 200, description = "The revocation.", body = RevocationBody), problems::Finding)
+)]
 pub async fn find(
     State(state): State<Arc<AppState>>,
     caller: Caller,
@@ -328,14 +222,23 @@ pub async fn find(
     Ok(axum::Json(RevocationBody::new(revocation)))
 }
 
-/// Lifts one: 204, or 404.
+/// Lift a revocation
+///
+/// Its links work again, unless another revocation covers them or they are over.
+#[utoipa::path(
+    delete, path = "/v1/revocations/{id}", operation_id = "reinstate", tag = tags::REVOCATIONS,
+    security(("api_key" = ["revoke"])),
+    params(("id" = String, Path, description = "The revocation's id.", example = "rev_7NlDwkOlVTr1yXa5dTLJ2Q")),
+    responses((status = 204, description = "It is lifted."), problems::Lifting)
+)]
 pub async fn reinstate(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let client = caller.require(Role::Revoke)?;
-    let revocation = state.store.reinstate(&parse_id(id)?).await?.ok_or_else(unknown)?;
+    let (id, now, bounds) = (parse_id(id)?, state.clock.now().wall, state.signing.bounds);
+    let revocation = lift(&*state.store, &id, now, bounds).await?.ok_or_else(unknown)?;
     tracing::info!(id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
     Ok(StatusCode::NO_CONTENT)
 }

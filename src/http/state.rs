@@ -7,14 +7,20 @@ use std::time::Duration;
 use super::listen::ListenConfig;
 use super::metrics::Metrics;
 use super::server::Limits;
+use super::web::Origins;
+use crate::answers::AnswerStore;
 use crate::clients::Registry;
 use crate::clock::Clock;
 use crate::edge::DirectFiles;
+use crate::identity::Logins;
 use crate::mint::Signing;
 use crate::revocation::{
-    Answers, Blind, Download, Index, Informed, Mode, OnStale, Questions, RevocationStore, RevocationView,
+    Answers, Blind, Download, Index, Informed, Inquiry, Mode, OnStale, Questions, RevocationStore, RevocationView,
     StalenessPolicy, Status, StoreError, Tally, record,
 };
+
+/// How often the store is asked for one answer: a stable link that was revoked takes a round to step over.
+const MAX_ROUNDS: usize = 64;
 
 /// One process, as its handlers see it.
 pub struct AppState {
@@ -24,12 +30,17 @@ pub struct AppState {
     pub index: Arc<Index>,
     pub mode: Mode,
     pub staleness: StalenessPolicy,
+    /// How long after its end a link may still be refreshed.
+    pub refresh_grace: Duration,
     pub store: Arc<dyn RevocationStore>,
     pub clients: Registry,
+    pub answers: Arc<dyn AnswerStore>,
+    pub logins: Arc<Logins>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
     pub listen: ListenConfig,
     pub limits: Limits,
+    pub origins: Origins,
 }
 
 /// What the store was asked on behalf of one judgement. Most judgements need nothing of it.
@@ -107,9 +118,17 @@ impl AppState {
         if !asks {
             return Ok(self.index.look(judge));
         }
-        let questions = record(&judge);
-        let answers = self.store.ask(&questions).await?;
-        Ok(judge(&answers))
+        let mut inquiry = Inquiry::default();
+        for _ in 0..MAX_ROUNDS {
+            match inquiry.judge(&judge) {
+                Ok(result) => return Ok(result),
+                Err(questions) => {
+                    let answers = self.store.ask(&questions).await?;
+                    inquiry.learn(questions, answers);
+                }
+            }
+        }
+        Err(StoreError::Failed(format!("{MAX_ROUNDS} rounds of questions leave some open")))
     }
 
     /// Whether the store is asked when the index is too old.

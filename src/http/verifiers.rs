@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::credentials::Caller;
+use super::openapi::{problems, tags};
 use super::problem::Problem;
 use super::state::AppState;
 use crate::clients::Role;
@@ -13,12 +15,20 @@ use crate::clock::Rfc3339;
 use crate::revocation::Verifier;
 
 /// One verifier, as it is answered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Verifier)]
 struct VerifierBody {
+    /// Its name, made anew at each start.
+    #[schema(examples("edge-7-Vk3mQx1a"))]
     id: String,
+    /// The version of Linkgate it runs.
+    #[schema(examples("0.1.0"))]
     version: String,
+    /// When it was started.
     started_at: Rfc3339,
+    /// When it last reported, by the store's clock.
     last_seen: Rfc3339,
+    /// Up to which write it had applied everything then; opaque.
     position: String,
     /// How old its revocations were when it last reported.
     lag_ms: u64,
@@ -27,12 +37,20 @@ struct VerifierBody {
 }
 
 /// The fleet.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct VerifierList {
+    /// Every verifier that was heard of within the last ten seconds.
     verifiers: Vec<VerifierBody>,
 }
 
-/// Lists those that have been heard of lately: 200.
+/// List the fleet
+///
+/// Every verifier that was heard of within the last ten seconds, and how far it has come. Verifiers that ask Redis each
+/// time (`mode = "direct"`) have nothing to apply and are not listed.
+#[utoipa::path(
+    get, path = "/v1/verifiers", operation_id = "listVerifiers", tag = tags::FLEET, security(("api_key" = ["admin"])),
+    responses((status = 200, description = "The fleet.", body = VerifierList), problems::Listing)
+)]
 pub async fn list(State(state): State<Arc<AppState>>, caller: Caller) -> Result<axum::Json<VerifierList>, Problem> {
     caller.require(Role::Admin)?;
     let body = |verifier: Verifier| VerifierBody {

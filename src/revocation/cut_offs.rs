@@ -64,6 +64,11 @@ impl CutOffs {
         self.tags.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
+    /// How many of them have this tag.
+    pub fn count(&self, tag: u8) -> usize {
+        self.tag(tag).load(Ordering::Relaxed)
+    }
+
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<u64> {
         if member == EVERYTHING {
@@ -104,7 +109,7 @@ impl CutOffs {
     }
 
     /// Whether there are members with this tag.
-    fn has_tag(&self, tag: u8) -> bool {
+    pub fn has_tag(&self, tag: u8) -> bool {
         self.tag(tag).load(Ordering::Acquire) > 0
     }
 
@@ -385,9 +390,9 @@ mod tests {
 
     #[test]
     fn known_tags_do_not_share_a_counter() {
-        let mut counters: Vec<usize> = b"*kasip".iter().map(|tag| usize::from(*tag) % TAGS).collect();
+        let mut counters: Vec<usize> = b"*kasipl".iter().map(|tag| usize::from(*tag) % TAGS).collect();
         counters.sort_unstable();
         counters.dedup();
-        assert_eq!(counters.len(), 6);
+        assert_eq!(counters.len(), 7);
     }
 }

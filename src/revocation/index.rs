@@ -102,7 +102,9 @@ impl Index {
     /// How many entries there are.
     pub fn counts(&self) -> IndexCounts {
         let tables = self.tables.load();
-        IndexCounts { links: tables.links.len(), cut_offs: tables.cut_offs.len() }
+        // What was lifted is only a trace.
+        let cut_offs = tables.cut_offs.len().saturating_sub(tables.cut_offs.count(b'l'));
+        IndexCounts { links: tables.links.len(), cut_offs }
     }
 
     /// Forgets entries that can match no link any more.
@@ -161,6 +163,10 @@ impl RevocationView for Look<'_> {
 
     fn may_cover(&self, bearings: &Bearings<'_>) -> bool {
         self.tables.cut_offs.may_cover(bearings)
+    }
+
+    fn may_have(&self, tag: u8) -> bool {
+        self.tables.cut_offs.has_tag(tag)
     }
 
     fn age(&self, now: Moment) -> Option<Duration> {

@@ -26,6 +26,9 @@ pub trait RevocationView {
     /// without asking for each.
     fn may_cover(&self, bearings: &Bearings<'_>) -> bool;
 
+    /// Whether there may be members with this tag; lets whole families of lookups be skipped.
+    fn may_have(&self, tag: u8) -> bool;
+
     /// How long revocations may have been missing; `None` when the view was never complete.
     fn age(&self, now: Moment) -> Option<Duration>;
 
@@ -95,15 +98,7 @@ pub fn admit<'t>(
     token: VerifiedToken<'t>,
     now: Moment,
 ) -> Result<Permit<'t>, Denied> {
-    // The cut-offs are looked at while the link's entry is on its way here from memory.
-    view.expect_link(token.id());
-    let covered = covering(view, Bearings::of(&token));
-    if view.has_link(token.id()) {
-        return Err(Denied::Revoked(Kind::Link));
-    }
-    if let Some((kind, cut_off)) = covered
-        && token.claims().issued_at.0 <= cut_off
-    {
+    if let Some(kind) = covers(view, &token) {
         return Err(Denied::Revoked(kind));
     }
     let age = view.age(now).ok_or(Denied::NotLoaded)?;
@@ -119,6 +114,18 @@ pub fn admit<'t>(
         }
     }
     Ok(Permit { token })
+}
+
+/// The kind of revocation that covers a link, if any does.
+pub fn covers(view: &dyn RevocationView, token: &VerifiedToken<'_>) -> Option<Kind> {
+    // The cut-offs are looked at while the link's entry is on its way here from memory.
+    view.expect_link(token.id());
+    let covered = covering(view, Bearings::of(token));
+    if view.has_link(token.id()) {
+        return Some(Kind::Link);
+    }
+    let (kind, cut_off) = covered?;
+    (token.claims().issued_at.0 <= cut_off).then_some(kind)
 }
 
 /// Everything about a link that a cut-off can name.
@@ -206,6 +213,19 @@ pub fn issue_time(
         Some((_, cut_off)) if cut_off < STANDING && cut_off <= now.plus(leeway * 2).0 => Ok(UnixMillis(cut_off + 1)),
         Some((kind, _)) => Err(kind),
     }
+}
+
+/// When a revocation that covered links with these bearings was last lifted, as far as that is still known.
+pub fn last_lifted(view: &dyn RevocationView, bearings: Bearings<'_>) -> Option<UnixMillis> {
+    if !view.may_have(b'l') {
+        return None;
+    }
+    let Bearings { key, client, subject, collection, path } = bearings;
+    let file = format!("{collection}/{path}");
+    let folders = file.match_indices('/').map(|(at, _)| format!("l:p:{}", &file[..=at]));
+    let named = [Some(format!("l:k:{key}")), Some(format!("l:a:{client}")), subject.map(|name| format!("l:s:{name}"))];
+    let members = named.into_iter().flatten().chain([String::from("l:*"), format!("l:i:{file}")]).chain(folders);
+    members.filter_map(|member| view.cut_off(member.as_bytes())).max().map(UnixMillis)
 }
 
 /// Room for any member: a tag, a collection, a path.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::target::Kind;
+use super::target::{Kind, Target};
 use super::{Revocation, RevocationId};
 use crate::clock::UnixMillis;
 use crate::token::Invalid;
@@ -36,7 +36,8 @@ impl Default for ListQuery {
 impl ListQuery {
     /// Whether a revocation belongs on the list.
     pub fn matches(&self, revocation: &Revocation) -> bool {
-        self.kind.is_none_or(|kind| kind == revocation.kind)
+        !matches!(revocation.target, Target::Lifted(_))
+            && self.kind.is_none_or(|kind| kind == revocation.kind)
             && self.text.as_ref().is_none_or(|text| {
                 let text = text.to_lowercase();
                 let holds = |field: &str| field.to_lowercase().contains(&text);

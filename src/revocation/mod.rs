@@ -33,11 +33,11 @@ mod target;
 
 pub use freshness::{Freshness, OnStale, StalenessPolicy};
 pub use index::{Change, Index, IndexCounts, Replaced};
-pub use judge::{Bearings, Denied, Permit, RevocationView, Tally, admit, covering, issue_time};
+pub use judge::{Bearings, Denied, Permit, RevocationView, Tally, admit, covering, covers, issue_time, last_lifted};
 pub use list::{DEFAULT_PAGE, ListQuery, MAX_PAGE, Page, PageCursor};
-pub use questions::{Answers, Blind, Informed, Questions, record};
+pub use questions::{Answers, Blind, Informed, Inquiry, Questions, record};
 pub use store::{
-    Applied, Download, Durability, Progress, Recorded, RevocationStore, Shortfall, Status, StoreError, Verifier,
+    Applied, Download, Durability, Progress, Recorded, RevocationStore, Shortfall, Status, StoreError, Verifier, lift,
 };
 pub use target::{Kind, Target};
 
@@ -114,6 +114,13 @@ pub struct Revocation {
     /// When the store may forget it.
     pub lapses_at: Option<UnixMillis>,
     pub reason: Option<String>,
+}
+
+impl Revocation {
+    /// Whether it refuses links of its target that were issued then.
+    pub fn covers(&self, issued_at: UnixMillis) -> bool {
+        matches!(self.target, Target::Link(_)) || issued_at.0 <= self.score
+    }
 }
 
 /// What is asked for when something is revoked.

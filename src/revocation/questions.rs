@@ -4,6 +4,7 @@
 //! store has answered just that, against the answers. So both ways of judging run the same code and agree.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::judge::{Bearings, RevocationView, Tally};
@@ -39,6 +40,77 @@ pub fn record<R>(judge: impl FnOnce(&dyn RevocationView) -> R) -> Questions {
     questions
 }
 
+/// A judgement whose later questions depend on earlier answers: asked in rounds, until none is left open.
+#[derive(Default)]
+pub struct Inquiry {
+    answers: Answers,
+    asked: Asked,
+}
+
+#[derive(Default)]
+struct Asked {
+    links: HashSet<TokenId>,
+    members: HashSet<Vec<u8>>,
+}
+
+impl Inquiry {
+    /// Runs the judgement by what was answered so far.
+    ///
+    /// # Errors
+    /// What it asked besides: the store is to be asked that next.
+    pub fn judge<R>(&self, judge: impl FnOnce(&dyn RevocationView) -> R) -> Result<R, Questions> {
+        let view = Inquiring { inquiry: self, open: Recorder::default() };
+        let result = judge(&view);
+        let Questions { mut links, mut members } = view.open.0.into_inner();
+        // A batch asks much the same again and again.
+        links.sort_unstable();
+        links.dedup();
+        members.sort_unstable();
+        members.dedup();
+        if links.is_empty() && members.is_empty() { Ok(result) } else { Err(Questions { links, members }) }
+    }
+
+    /// Takes down what the store said to the questions.
+    pub fn learn(&mut self, questions: Questions, answers: Answers) {
+        self.asked.links.extend(questions.links);
+        self.asked.members.extend(questions.members);
+        self.answers.links.extend(answers.links);
+        self.answers.cut_offs.extend(answers.cut_offs);
+    }
+}
+
+struct Inquiring<'i> {
+    inquiry: &'i Inquiry,
+    open: Recorder,
+}
+
+impl RevocationView for Inquiring<'_> {
+    fn has_link(&self, id: TokenId) -> bool {
+        if self.inquiry.asked.links.contains(&id) { self.inquiry.answers.has_link(id) } else { self.open.has_link(id) }
+    }
+
+    fn cut_off(&self, member: &[u8]) -> Option<u64> {
+        if self.inquiry.asked.members.contains(member) {
+            self.inquiry.answers.cut_off(member)
+        } else {
+            self.open.cut_off(member)
+        }
+    }
+
+    fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
+        true
+    }
+
+    fn may_have(&self, _tag: u8) -> bool {
+        true
+    }
+
+    /// It was asked for this one judgement.
+    fn age(&self, _now: Moment) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+}
+
 /// A view that knows nothing and remembers what it was asked.
 #[derive(Default)]
 struct Recorder(RefCell<Questions>);
@@ -58,6 +130,10 @@ impl RevocationView for Recorder {
         true
     }
 
+    fn may_have(&self, _tag: u8) -> bool {
+        true
+    }
+
     fn age(&self, _now: Moment) -> Option<Duration> {
         Some(Duration::ZERO)
     }
@@ -73,6 +149,10 @@ impl RevocationView for Answers {
     }
 
     fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
+        !self.cut_offs.is_empty()
+    }
+
+    fn may_have(&self, _tag: u8) -> bool {
         !self.cut_offs.is_empty()
     }
 
@@ -98,6 +178,10 @@ impl RevocationView for Blind {
     }
 
     fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
+        false
+    }
+
+    fn may_have(&self, _tag: u8) -> bool {
         false
     }
 
@@ -129,6 +213,10 @@ impl RevocationView for Informed<'_> {
         self.view.may_cover(bearings)
     }
 
+    fn may_have(&self, tag: u8) -> bool {
+        self.view.may_have(tag)
+    }
+
     fn age(&self, now: Moment) -> Option<Duration> {
         self.view.age(now)
     }
@@ -143,6 +231,20 @@ mod tests {
     use super::*;
     use crate::revocation::{Bearings, Kind, covering};
     use crate::token::KeyId;
+
+    #[test]
+    fn what_depends_on_an_answer_is_asked_in_the_next_round() {
+        let [first, second] = [TokenId([1; 16]), TokenId([2; 16])];
+        let judge = |view: &dyn RevocationView| if view.has_link(first) { view.has_link(second) } else { false };
+        let mut inquiry = Inquiry::default();
+        let questions = inquiry.judge(judge).unwrap_err();
+        assert_eq!(questions.links, [first]);
+        inquiry.learn(questions, Answers { links: vec![first], cut_offs: vec![] });
+        let questions = inquiry.judge(judge).unwrap_err();
+        assert_eq!(questions.links, [second]);
+        inquiry.learn(questions, Answers { links: vec![second], cut_offs: vec![] });
+        assert_eq!(inquiry.judge(judge), Ok(true));
+    }
 
     #[test]
     fn a_judgement_by_answers_asks_for_all_that_could_cover_the_link() {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tracing::warn;
 
 use super::judge::Tally;
 use super::questions::{Answers, Questions};
-use super::{ListQuery, Page, Revocation, RevocationId};
+use super::{Bounds, IssuedBefore, ListQuery, Page, Proposal, Revocation, RevocationId, Target};
 use crate::clock::UnixMillis;
+use crate::entropy::random;
 use crate::token::TokenId;
 
 /// Where revocations are kept for good.
@@ -28,6 +30,9 @@ pub trait RevocationStore: Send + Sync {
 
     /// One revocation.
     async fn find(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
+
+    /// The revocation of a target that bites most, if there is any.
+    async fn strictest(&self, target: &Target) -> Result<Option<Revocation>, StoreError>;
 
     /// A page of revocations, newest first.
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
@@ -49,6 +54,33 @@ pub trait RevocationStore: Send + Sync {
 
     /// Says goodbye: the process is about to end.
     async fn close(&self);
+}
+
+/// Lifts a revocation and leaves a trace of that, by which a stable link that was covered comes back as another one.
+///
+/// # Errors
+/// When the store did not lift it. That no trace could be left is no error: the same link comes back then.
+pub async fn lift(
+    store: &dyn RevocationStore,
+    id: &RevocationId,
+    now: UnixMillis,
+    bounds: Bounds,
+) -> Result<Option<Revocation>, StoreError> {
+    let Some(lifted) = store.reinstate(id).await? else { return Ok(None) };
+    let trace = Proposal {
+        kind: lifted.kind,
+        target: Target::Lifted(Box::new(lifted.target.clone())),
+        issued_before: IssuedBefore::Time(UnixMillis(now.0 + 1)),
+        expires_at: None,
+        reason: None,
+        created_by: String::new(),
+        link_expiry: None,
+    };
+    let trace = trace.into_revocation(RevocationId::new(random()), now, bounds);
+    if let Err(error) = store.revoke(trace, None).await {
+        warn!(%error, %id, "a revocation was lifted without a trace: stable links that it covered come back as they were");
+    }
+    Ok(Some(lifted))
 }
 
 /// A revocation that the store has taken, where it stands in the store's order, and how safe it is.

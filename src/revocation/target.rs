@@ -68,6 +68,8 @@ pub enum Target {
     Key(KeyId),
     /// Every link.
     Everything,
+    /// Nothing: the trace of a revocation that was lifted, so that a stable link that was revoked comes back as another.
+    Lifted(Box<Target>),
 }
 
 impl Target {
@@ -113,6 +115,7 @@ impl Target {
             Self::Client(client) => format!("a:{client}"),
             Self::Key(key) => format!("k:{key}"),
             Self::Everything => "*".to_owned(),
+            Self::Lifted(target) => format!("l:{}", target.member()),
         }
     }
 
@@ -125,6 +128,9 @@ impl Target {
             return member.parse().ok().map(Self::Link);
         };
         match tag {
+            "l" => Self::from_member(rest)
+                .filter(|target| !matches!(target, Self::Lifted(_)))
+                .map(|target| Self::Lifted(Box::new(target))),
             "s" => Self::subject(rest).ok(),
             "a" => Self::client(rest).ok(),
             "k" => rest.parse().ok().map(Self::Key),
@@ -142,7 +148,7 @@ impl Target {
     }
 
     /// The kind of request that names such a target.
-    pub const fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         match self {
             Self::Link(_) => Kind::Id,
             Self::Subject(_) => Kind::Subject,
@@ -151,6 +157,7 @@ impl Target {
             Self::Client(_) => Kind::Client,
             Self::Key(_) => Kind::Key,
             Self::Everything => Kind::Everything,
+            Self::Lifted(target) => target.kind(),
         }
     }
 
@@ -173,6 +180,7 @@ impl fmt::Display for Target {
             Self::Folder { folder, .. } => f.write_str(folder),
             Self::Key(key) => key.fmt(f),
             Self::Everything => f.write_str("*"),
+            Self::Lifted(target) => target.fmt(f),
         }
     }
 }
@@ -205,6 +213,8 @@ mod tests {
             Target::client("backend").unwrap(),
             Target::Key(KeyId(7)),
             Target::Everything,
+            Target::Lifted(Box::new(Target::subject("user:42/x y").unwrap())),
+            Target::Lifted(Box::new(Target::Link(TokenId([5; 16])))),
         ];
         for target in targets {
             assert_eq!(Target::from_member(&target.member()), Some(target));

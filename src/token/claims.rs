@@ -13,6 +13,8 @@ use crate::clock::UnixMillis;
 
 /// Largest download count a link may carry.
 pub const MAX_DOWNLOADS: u32 = 1_000_000;
+/// Highest rate a link is minted with, in bytes per second; more is no limit to anything.
+pub const MAX_RATE_LIMIT: u64 = 1_000_000_000_000;
 
 /// Everything a token says. All times are milliseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use super::claims::Claims;
 use super::id::TokenId;
 use super::keyring::{KeyId, Keyring, TAG_BYTES};
 use super::names::CollectionName;
+use super::verify::VerifiedToken;
 
 /// Longest token, in characters.
 pub const MAX_TOKEN_CHARS: usize = 2048;
@@ -103,6 +104,17 @@ impl<'b> UntrustedToken<'b> {
         let end = self.bytes.len() - TAG_BYTES;
         &mut self.bytes[CLAIMS_AT..end]
     }
+}
+
+/// The id of a stable link: equal claims give the equal id, and so the equal token, wherever the key is.
+pub fn stable_id(keyring: &Keyring, collection: CollectionName<'_>, claims: &Claims<'_>) -> TokenId {
+    keyring.active().1.stable_id(collection, &claims.encode())
+}
+
+/// Whether a link is a stable one: its id follows from its claims.
+pub fn is_stable(keyring: &Keyring, token: &VerifiedToken<'_>) -> bool {
+    let key = keyring.find(token.key_id()).and_then(Result::ok);
+    key.is_some_and(|key| key.stable_id(token.collection(), &token.claims().encode()) == token.id())
 }
 
 /// Seals and signs claims with the keyring's active key: the text form of a new token.

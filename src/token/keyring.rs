@@ -23,6 +23,9 @@ pub(super) const TAG_BYTES: usize = 16;
 const MAC_CONTEXT: &[u8] = b"linkgate/v1\0";
 const MAC_INFO: &[u8] = b"linkgate/v1/mac";
 const SEAL_INFO: &[u8] = b"linkgate/v1/seal";
+const ID_INFO: &[u8] = b"linkgate/v1/id";
+const STORE_MAC_INFO: &[u8] = b"linkgate/v1/store/mac";
+const STORE_SEAL_INFO: &[u8] = b"linkgate/v1/store/seal";
 
 /// Names a key inside a token: any number but zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -207,6 +210,14 @@ const MIN_DISTINCT_BYTES: usize = 14;
 pub(super) struct Key {
     mac: Hmac<Sha256>,
     seal: Aes256,
+    id: Hmac<Sha256>,
+    store: StoreKey,
+}
+
+/// What is derived for bytes that are left in a store: nothing of it is good for a token.
+pub(super) struct StoreKey {
+    mac: Hmac<Sha256>,
+    seal: Aes256,
 }
 
 impl Key {
@@ -218,32 +229,31 @@ impl Key {
             debug_assert!(expanded.is_ok(), "32 bytes are within HKDF's reach");
             key
         };
-        let mac = expand(MAC_INFO);
-        let seal = expand(SEAL_INFO);
-        Self {
-            mac: match <Hmac<Sha256> as KeyInit>::new_from_slice(mac.as_ref()) {
-                Ok(mac) => mac,
-                Err(_) => unreachable!("HMAC takes keys of any length"),
-            },
-            seal: Aes256::new(&(*seal).into()),
-        }
+        let hmac = |info: &[u8]| match <Hmac<Sha256> as KeyInit>::new_from_slice(expand(info).as_ref()) {
+            Ok(hmac) => hmac,
+            Err(_) => unreachable!("HMAC takes keys of any length"),
+        };
+        let aes = |info: &[u8]| Aes256::new(&(*expand(info)).into());
+        let store = StoreKey { mac: hmac(STORE_MAC_INFO), seal: aes(STORE_SEAL_INFO) };
+        Self { mac: hmac(MAC_INFO), seal: aes(SEAL_INFO), id: hmac(ID_INFO), store }
+    }
+
+    /// The part that bytes in a store are sealed with.
+    pub(super) const fn store(&self) -> &StoreKey {
+        &self.store
     }
 
     fn mac(&self, collection: CollectionName<'_>, signed: &[u8]) -> Hmac<Sha256> {
-        let name = collection.as_str().as_bytes();
-        let mut mac = self.mac.clone();
-        mac.update(MAC_CONTEXT);
-        mac.update(&[name.len() as u8]);
-        mac.update(name);
-        mac.update(signed);
-        mac
+        framed(&self.mac, collection, signed)
+    }
+
+    /// The id that equal claims of one collection always get.
+    pub(super) fn stable_id(&self, collection: CollectionName<'_>, claims: &[u8]) -> TokenId {
+        TokenId(truncated(framed(&self.id, collection, claims)))
     }
 
     pub(super) fn tag(&self, collection: CollectionName<'_>, signed: &[u8]) -> [u8; TAG_BYTES] {
-        let full = self.mac(collection, signed).finalize().into_bytes();
-        let mut tag = [0; TAG_BYTES];
-        tag.copy_from_slice(&full[..TAG_BYTES]);
-        tag
+        truncated(self.mac(collection, signed))
     }
 
     /// Whether the tag is this key's, in constant time.
@@ -253,9 +263,56 @@ impl Key {
 
     /// Seals or unseals claims in place; the token id is the initial counter block.
     pub(super) fn apply_keystream(&self, id: TokenId, claims: &mut [u8]) {
-        let core = CtrCore::<_, Ctr128BE>::inner_iv_init(&self.seal, &id.0.into());
-        StreamCipherCoreWrapper::from_core(core).apply_keystream(claims);
+        apply_keystream(&self.seal, id, claims);
     }
+}
+
+impl StoreKey {
+    fn mac(&self, purpose: &[u8], signed: &[u8]) -> Hmac<Sha256> {
+        let mut mac = self.mac.clone();
+        mac.update(&(purpose.len() as u64).to_be_bytes());
+        mac.update(purpose);
+        mac.update(signed);
+        mac
+    }
+
+    pub(super) fn tag(&self, purpose: &[u8], signed: &[u8]) -> [u8; TAG_BYTES] {
+        truncated(self.mac(purpose, signed))
+    }
+
+    /// Whether the tag is this key's, in constant time.
+    pub(super) fn is_authentic(&self, purpose: &[u8], signed: &[u8], tag: &[u8; TAG_BYTES]) -> bool {
+        self.mac(purpose, signed).verify_truncated_left(tag).is_ok()
+    }
+
+    /// Seals or unseals contents in place; the nonce is the initial counter block.
+    pub(super) fn apply_keystream(&self, nonce: TokenId, contents: &mut [u8]) {
+        apply_keystream(&self.seal, nonce, contents);
+    }
+}
+
+fn apply_keystream(seal: &Aes256, counter: TokenId, bytes: &mut [u8]) {
+    let core = CtrCore::<_, Ctr128BE>::inner_iv_init(seal, &counter.0.into());
+    StreamCipherCoreWrapper::from_core(core).apply_keystream(bytes);
+}
+
+/// The first half of a MAC.
+fn truncated(mac: Hmac<Sha256>) -> [u8; 16] {
+    let full = mac.finalize().into_bytes();
+    let mut half = [0; 16];
+    half.copy_from_slice(&full[..16]);
+    half
+}
+
+/// A MAC over bytes that belong to a collection.
+fn framed(keyed: &Hmac<Sha256>, collection: CollectionName<'_>, bytes: &[u8]) -> Hmac<Sha256> {
+    let name = collection.as_str().as_bytes();
+    let mut mac = keyed.clone();
+    mac.update(MAC_CONTEXT);
+    mac.update(&[name.len() as u8]);
+    mac.update(name);
+    mac.update(bytes);
+    mac
 }
 
 #[cfg(test)]

@@ -21,10 +21,12 @@ mod names;
 mod networks;
 mod pattern;
 mod policy;
+pub mod sealed;
+mod template;
 mod verify;
 
-pub use claims::{Claims, ClaimsError, MAX_DOWNLOADS};
-pub use codec::{MAX_TOKEN_CHARS, Malformed, TokenBuffer, UntrustedToken, seal};
+pub use claims::{Claims, ClaimsError, MAX_DOWNLOADS, MAX_RATE_LIMIT};
+pub use codec::{MAX_TOKEN_CHARS, Malformed, TokenBuffer, UntrustedToken, is_stable, seal, stable_id};
 pub use id::{TokenId, TokenIdText};
 pub use keyring::{KeyEntry, KeyId, KeyState, Keyring, KeyringError, MIN_SECRET_BYTES, Secret};
 pub use names::{
@@ -34,5 +36,6 @@ pub use names::{
 pub use networks::{MAX_NETWORKS, Networks, parse_network};
 pub use pattern::{PathPattern, PatternError};
 pub use policy::{Expiry, MintPolicy, MintRefusal, MintWish};
+pub use template::{ClaimFault, LoginPolicy, PathTemplate, UnusableClaim, is_claim_name};
 pub use verify::{CollectionRules, NOT_BEFORE_LEEWAY, Presentation, Refusal, VerifiedToken, verify};
-pub(crate) use verify::{Examined, examine};
+pub(crate) use verify::{Examined, examine, outcomes};

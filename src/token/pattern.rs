@@ -25,8 +25,17 @@ pub enum PatternError {
     Segment,
     #[error("`**` must be a whole segment")]
     DoubleStar,
-    #[error("`{{…}}` in a path pattern needs an identity provider, which is not supported yet")]
+    #[error("`{{claim}}` in a path pattern stands for a login's claim: only `[[identity_providers]]` have logins")]
     Claim,
+    #[error(
+        "`{{…}}` in a path pattern holds the name of a claim: 1 to 128 letters, digits, `_`, `-`, `.`, `:` and `/`"
+    )]
+    ClaimName,
+    #[error(
+        "a segment with a `{{claim}}` holds one claim and plain text: with a `*` or a second claim, one login's paths could be \
+             another's"
+    )]
+    ClaimNeighbour,
 }
 
 impl PathPattern {
@@ -56,6 +65,11 @@ impl PathPattern {
             }
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// A pattern whose text was put together from checked parts.
+    pub(super) const fn bound(text: String) -> Self {
+        Self(text)
     }
 
     /// Whether a media path falls under the pattern. Takes time in the product of both lengths at worst.

@@ -1,15 +1,16 @@
 //! What a client may mint: a wish goes in, claims come out.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use thiserror::Error;
 
-use super::claims::{Claims, MAX_DOWNLOADS};
+use super::claims::{Claims, MAX_DOWNLOADS, MAX_RATE_LIMIT};
 use super::names::{ClientName, ContentType, Disposition, FileName, Invalid, MediaPath, Subject};
 use super::networks::{MAX_NETWORKS, Networks};
 use super::pattern::PathPattern;
+use super::template::UnusableClaim;
 use super::verify::CollectionRules;
 use crate::clock::UnixMillis;
 
@@ -34,10 +35,11 @@ pub struct MintWish<'a> {
     pub content_type: Option<&'a str>,
     pub networks: &'a [IpNet],
     pub max_downloads: Option<u64>,
+    pub rate_limit: Option<u64>,
 }
 
 /// The bounds within which one client mints.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MintPolicy {
     /// Collections it may mint for; `None` means every one.
     pub collections: Option<Vec<String>>,
@@ -47,10 +49,14 @@ pub struct MintPolicy {
     pub max_ttl: Option<Duration>,
     /// Life when it asks for none, instead of the collection's default.
     pub default_ttl: Option<Duration>,
+    /// Whom every link is for; `None` leaves that to the wish. A login has no other subject than its own.
+    pub subject: Option<String>,
+    /// Why a pattern of a login's policy is not among `allow`: the first claim that could not be used.
+    pub unusable: Option<UnusableClaim>,
 }
 
 /// Why a link is not minted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MintRefusal {
     #[error("`path` {0}")]
     Path(Invalid),
@@ -64,6 +70,8 @@ pub enum MintRefusal {
     TooManyNetworks,
     #[error("`max_downloads` must be from 1 to {MAX_DOWNLOADS}")]
     MaxDownloads,
+    #[error("`rate_limit` must be from 1 to {MAX_RATE_LIMIT} bytes per second")]
+    RateLimit,
     #[error("the link would end before it begins: `expires_in` must be at least 1 second, `expires_at` in the future")]
     AlreadyOver,
     #[error("`not_before` must lie before the link's end")]
@@ -74,12 +82,19 @@ pub enum MintRefusal {
     CollectionNotAllowed,
     #[error("the client's policy does not cover this path: no pattern in `allow` matches")]
     PathNotAllowed,
+    #[error("no path can be minted for: {0}, and every pattern in `allow` needs a claim")]
+    ClaimUnusable(UnusableClaim),
+    #[error("a login's links are for its own subject: leave `subject` out, or name the login's own")]
+    SubjectNotAllowed,
 }
 
 impl MintRefusal {
     /// Whether the wish was well-formed but outside the policy.
     pub const fn is_policy(&self) -> bool {
-        matches!(self, Self::CollectionNotAllowed | Self::PathNotAllowed)
+        matches!(
+            self,
+            Self::CollectionNotAllowed | Self::PathNotAllowed | Self::ClaimUnusable(_) | Self::SubjectNotAllowed
+        )
     }
 }
 
@@ -95,7 +110,7 @@ impl MintPolicy {
     /// # Errors
     /// The first rule that the wish breaks.
     pub fn grant<'a>(
-        &self,
+        &'a self,
         wish: &MintWish<'a>,
         client: ClientName<'a>,
         rules: CollectionRules<'_>,
@@ -104,7 +119,8 @@ impl MintPolicy {
         network_bytes: &'a mut Vec<u8>,
     ) -> Result<Claims<'a>, MintRefusal> {
         let path = MediaPath::parse(wish.path, rules.dotfiles).map_err(MintRefusal::Path)?;
-        let subject = wish.subject.map(Subject::parse).transpose().map_err(MintRefusal::Subject)?;
+        let subject = wish.subject.or(self.subject.as_deref());
+        let subject = subject.map(Subject::parse).transpose().map_err(MintRefusal::Subject)?;
         let file_name = wish.file_name.map(FileName::parse).transpose().map_err(MintRefusal::FileName)?;
         let content_type = wish.content_type.map(ContentType::parse).transpose().map_err(MintRefusal::ContentType)?;
         if wish.networks.len() > MAX_NETWORKS {
@@ -117,8 +133,13 @@ impl MintPolicy {
                 Some(within.and_then(NonZeroU32::new).ok_or(MintRefusal::MaxDownloads)?)
             }
         };
-        self.allows(rules.name.as_str(), path)?;
-        let max_ttl = self.max_ttl.map_or(rules.max_ttl, |own| own.min(rules.max_ttl));
+        let rate_limit = match wish.rate_limit {
+            None => None,
+            Some(wanted) if wanted > MAX_RATE_LIMIT => return Err(MintRefusal::RateLimit),
+            Some(wanted) => Some(NonZeroU64::new(wanted).ok_or(MintRefusal::RateLimit)?),
+        };
+        self.allows(rules.name.as_str(), path, subject)?;
+        let max_ttl = self.max_ttl(rules);
         let expires_at = match wish.expiry {
             Some(Expiry::At(time)) => time,
             Some(Expiry::In(life)) => now.plus(life),
@@ -146,17 +167,28 @@ impl MintPolicy {
             content_type,
             networks: Networks::parse(network_bytes).unwrap_or_default(),
             max_downloads,
-            rate_limit: None,
+            rate_limit,
         })
     }
 
-    fn allows(&self, collection: &str, path: MediaPath<'_>) -> Result<(), MintRefusal> {
+    /// The longest life it grants in a collection.
+    pub fn max_ttl(&self, rules: CollectionRules<'_>) -> Duration {
+        self.max_ttl.map_or(rules.max_ttl, |own| own.min(rules.max_ttl))
+    }
+
+    fn allows(&self, collection: &str, path: MediaPath<'_>, subject: Option<Subject<'_>>) -> Result<(), MintRefusal> {
         let covered = |names: &Vec<String>| names.iter().any(|name| name == collection);
         if !self.collections.as_ref().is_none_or(covered) {
             return Err(MintRefusal::CollectionNotAllowed);
         }
         if !self.allow.iter().any(|pattern| pattern.matches(path.as_str())) {
-            return Err(MintRefusal::PathNotAllowed);
+            return Err(match &self.unusable {
+                Some(unusable) if self.allow.is_empty() => MintRefusal::ClaimUnusable(unusable.clone()),
+                _ => MintRefusal::PathNotAllowed,
+            });
+        }
+        if self.subject.as_deref().is_some_and(|own| subject.map(Subject::as_str) != Some(own)) {
+            return Err(MintRefusal::SubjectNotAllowed);
         }
         Ok(())
     }

@@ -24,6 +24,8 @@ pub struct CollectionRules<'a> {
     pub max_ttl: Duration,
     /// Whether dot-led path segments are handed out.
     pub dotfiles: Dotfiles,
+    /// How long after a link's end a download that was begun may be gone on with.
+    pub resume_grace: Duration,
 }
 
 /// The circumstances a token is presented in.
@@ -33,6 +35,8 @@ pub struct Presentation {
     pub now: UnixMillis,
     /// Who asks, when that is known for sure; a link bound to networks is refused when it is not.
     pub client_address: Option<IpAddr>,
+    /// Whether the request goes on with a download that was begun: only then does a collection's resume grace apply.
+    pub resumes: bool,
 }
 
 /// Why a token is refused, whatever the revocation lists say.
@@ -152,22 +156,28 @@ pub(crate) fn examine<'t>(
 }
 
 fn judge(claims: &Claims<'_>, rules: CollectionRules<'_>, presentation: Presentation) -> Result<(), Refusal> {
-    let Presentation { now, client_address } = presentation;
-    if claims.expires_at.since(claims.issued_at) > rules.max_ttl {
-        return Err(Refusal::LifetimeTooLong);
-    }
+    outcomes(claims, rules, presentation).into_iter().try_for_each(|(_, outcome)| outcome)
+}
+
+/// How an authentic token does in each check of its claims, in the order in which they decide.
+pub(crate) fn outcomes(
+    claims: &Claims<'_>,
+    rules: CollectionRules<'_>,
+    presentation: Presentation,
+) -> [(&'static str, Result<(), Refusal>); 5] {
+    let Presentation { now, client_address, resumes } = presentation;
+    let unless = |is_wrong: bool, refusal| if is_wrong { Err(refusal) } else { Ok(()) };
+    let life = claims.expires_at.since(claims.issued_at);
     let soon = now.plus(NOT_BEFORE_LEEWAY);
-    if claims.issued_at > soon {
-        return Err(Refusal::IssuedInTheFuture);
-    }
-    if claims.not_before.is_some_and(|not_before| not_before > soon) {
-        return Err(Refusal::NotYetValid);
-    }
-    if !claims.networks.is_empty() && !client_address.is_some_and(|address| claims.networks.contains(address)) {
-        return Err(Refusal::OutsideNetworks);
-    }
-    if now >= claims.expires_at {
-        return Err(Refusal::Expired);
-    }
-    Ok(())
+    let is_early = claims.not_before.is_some_and(|not_before| not_before > soon);
+    let is_outside =
+        !claims.networks.is_empty() && !client_address.is_some_and(|address| claims.networks.contains(address));
+    let grace = if resumes { rules.resume_grace } else { Duration::ZERO };
+    [
+        ("lifetime", unless(life > rules.max_ttl, Refusal::LifetimeTooLong)),
+        ("issued_at", unless(claims.issued_at > soon, Refusal::IssuedInTheFuture)),
+        ("not_before", unless(is_early, Refusal::NotYetValid)),
+        ("networks", unless(is_outside, Refusal::OutsideNetworks)),
+        ("expires_at", unless(now >= claims.expires_at.plus(grace), Refusal::Expired)),
+    ]
 }

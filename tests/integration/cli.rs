@@ -323,7 +323,7 @@ fn a_server_is_asked_with_the_key_from_the_environment() {
 
     for (key, words) in [
         (None, "LINKGATE_API_KEY"),
-        (Some("lgk_nobody_0000000000000000000000000000000000000000000"), "A valid API key is needed"),
+        (Some("lgk_nobody_0000000000000000000000000000000000000000000"), "A valid API key or login is needed"),
         (Some(linkgate.mint_key.as_str()), "roles do not allow this"),
     ] {
         let output = ask(&["revoke", "--everything"], key);
@@ -682,7 +682,7 @@ fn check_looks_at_keys_media_and_store() {
 /// Every command there is.
 const COMMANDS: &str = "serve, mint, inspect, revoke, reinstate, revocations, verifiers, keys, keys new, keys list, \
     keys activate, keys retire, clients, clients add, clients list, clients rotate, clients remove, store, store init, \
-    check, healthcheck, completions";
+    check, healthcheck, openapi, completions";
 
 #[test]
 fn every_command_explains_itself_and_every_option() {
@@ -725,7 +725,7 @@ fn a_completion_script_knows_every_command() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let linkgate = Builder::new().prepare();
-    for arguments in ["completions bash", "--help", "keys list", "mint a.jpg", "check --json"] {
+    for arguments in ["completions bash", "openapi", "--help", "keys list", "mint a.jpg", "check --json"] {
         let mut command = linkgate.command(&split(arguments));
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

@@ -14,17 +14,21 @@
 mod support;
 
 mod api;
+mod browser;
 mod cli;
 mod configuration;
 mod counted;
 mod deploy;
+mod described;
 mod direct;
 mod documents;
 mod embedded;
 mod faults;
 mod history;
 mod loading;
+mod login;
 mod modes;
 mod nginx;
 mod promises;
 mod redis;
+mod shaped;

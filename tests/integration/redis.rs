@@ -81,7 +81,7 @@ fn one_revocation_of_several_can_be_lifted_and_the_strictest_of_the_rest_bites()
     linkgate.reinstate(&again);
     assert_eq!(linkgate.get(&path).status, 200);
     let zsets = redis.cli(&["ZCARD", "linkgate:{rv}:c"]);
-    assert_eq!(zsets, "1", "only the sentinel is left");
+    assert_eq!(zsets, "2", "only the sentinel is left, and the trace of what was lifted");
 }
 
 #[test]

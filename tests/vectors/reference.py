@@ -89,6 +89,8 @@ def problem_with_good(keys: list, vector: dict) -> str | None:
         return f"{vector['name']}: different {', '.join(wrong)}"
     secret = next(bytes.fromhex(key["secret_hex"]) for key in keys if key["id"] == vector["key_id"])
     token_id = from_base64url(vector["token_id"])
+    if vector.get("stable") and stable_id(vector["claims"], secret, vector["collection"]) != token_id:
+        return f"{vector['name']}: another id follows from its claims"
     minted = mint(vector["claims"], token_id, vector["key_id"], secret, vector["collection"])
     return None if minted == vector["token"] else f"{vector['name']}: minted differently"
 
@@ -359,6 +361,11 @@ def full_tag(key: bytes, collection: str, body: bytes) -> bytes:
     return hmac_sha256(key, b"linkgate/v1\x00" + bytes([len(name)]) + name + body)
 
 
+def stable_id(claims: dict, secret: bytes, collection: str) -> bytes:
+    """The id of a stable link: framed like a tag, over the claims, with a key of its own."""
+    return full_tag(hkdf(secret, b"linkgate/v1/id"), collection, encode_claims(claims))[:ID_BYTES]
+
+
 def aes_ctr(key: bytes, counter: bytes, data: bytes) -> bytes:
     """AES-256-CTR, which seals and unseals; the whole counter block counts."""
     encryptor = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
@@ -492,15 +499,17 @@ def test_id(name: str) -> bytes:
 def good_vectors() -> list:
     """Everything that must be accepted; the minimal one comes first."""
     return [good("minimal", "only the four required claims"), *good_single_claims(), *good_texts(),
-            *good_times(), *good_networks(), *good_keys_and_counters()]
+            *good_times(), *good_networks(), *good_keys_and_counters(), *good_stable()]
 
 
 def good(name: str, why: str, claims: dict | None = None, key_id: int = 7, token_id: bytes | None = None,
-         **context) -> dict:
+         stable: bool = False, **context) -> dict:
     """A vector with changes to the usual claims and context."""
-    token_id = token_id or test_id(name)
     context = {**CONTEXT, **context}
     claims = in_order({**CLAIMS, **(claims or {})})
+    if stable:
+        token_id, context = stable_id(claims, SECRETS[key_id], context["collection"]), {**context, "stable": True}
+    token_id = token_id or test_id(name)
     return {
         "name": name, "why": why, **context,
         "token": mint(claims, token_id, key_id, SECRETS[key_id], context["collection"]),
@@ -596,6 +605,16 @@ def good_keys_and_counters() -> list:
         good("counter-carries-64", "the counter carries beyond its last 64 bits",
              token_id=test_id("counter-carries-64")[:8] + b"\xff" * 8),
         good("counter-wraps", "the counter is all ones and goes on at 0", token_id=b"\xff" * 16),
+    ]
+
+
+def good_stable() -> list:
+    """Links whose id follows from their claims."""
+    return [
+        good("stable", "the id of a stable link follows from its claims", stable=True),
+        good("stable-other-claims", "another subject is another id", {"subject": "user-42"}, stable=True),
+        good("stable-other-collection", "another collection is another id", stable=True, collection="documents"),
+        good("stable-other-key", "another key is another id", key_id=8, stable=True),
     ]
 
 

@@ -3,6 +3,7 @@
 //! The file is redb's: copy-on-write, checksummed, so that a process killed at any moment leaves the last
 //! answered state behind. One process owns a data folder at a time; [`FolderLock`] sees to that.
 
+mod answers;
 mod counts;
 mod lock;
 mod tables;
@@ -20,7 +21,7 @@ use tracing::{error, warn};
 pub use self::lock::{FolderLock, LockError};
 use super::{
     Answers, Applied, Download, Durability, Index, ListQuery, Page, Questions, Recorded, Revocation, RevocationId,
-    RevocationStore, Status, StoreError, Tally, Verifier,
+    RevocationStore, Status, StoreError, Tally, Target, Verifier,
 };
 use crate::clock::{Clock, UnixMillis};
 
@@ -162,6 +163,11 @@ impl RevocationStore for EmbeddedStore {
         self.run(move |inner| inner.read(|database| tables::find(database, &id))).await
     }
 
+    async fn strictest(&self, target: &Target) -> Result<Option<Revocation>, StoreError> {
+        let target = target.clone();
+        self.run(move |inner| inner.read(|database| tables::strictest_of(database, &target))).await
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let query = query.clone();
         self.run(move |inner| inner.read(|database| tables::list(database, &query))).await
@@ -223,9 +229,11 @@ impl RevocationStore for EmbeddedStore {
                     if !lapsed.is_empty() {
                         inner.index.prune(now, inner.max_ttl);
                     }
-                    let is_over = inner.read(|database| counts::any_over(database, now))?;
-                    if is_over {
+                    if inner.read(|database| counts::any_over(database, now))? {
                         inner.write(|database| Ok((counts::forget(database, now)?, tables::Outcome::Nothing)))?;
+                    }
+                    if inner.read(|database| answers::any_over(database, now))? {
+                        inner.write(|database| Ok((answers::forget(database, now)?, tables::Outcome::Nothing)))?;
                     }
                     Ok(())
                 })
@@ -250,6 +258,7 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
     }
     tables::create(&database)?;
     counts::create(&database)?;
+    answers::create(&database)?;
     Ok(database)
 }
 

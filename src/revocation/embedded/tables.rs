@@ -124,7 +124,7 @@ pub fn insert(database: &Database, revocation: &Revocation) -> Result<(u64, Outc
         }
         let mut by_target = transaction.open_table(BY_TARGET).map_err(failed)?;
         by_target.insert((member.as_str(), id), revocation.score).map_err(storage_error)?;
-        score = strictest(&by_target, &member)?.unwrap_or(revocation.score);
+        score = strictest(&by_target, &member)?.map_or(revocation.score, |(score, _)| score);
     }
     commit(transaction)?;
     Ok((position, Outcome::Scored { target: revocation.target.clone(), score }))
@@ -150,7 +150,7 @@ pub fn remove(database: &Database, id: &RevocationId) -> Result<(Option<Revocati
         }
         let mut by_target = transaction.open_table(BY_TARGET).map_err(failed)?;
         by_target.remove((member.as_str(), id)).map_err(storage_error)?;
-        rest = strictest(&by_target, &member)?;
+        rest = strictest(&by_target, &member)?.map(|(score, _)| score);
     }
     commit(transaction)?;
     let target = revocation.target.clone();
@@ -167,6 +167,14 @@ pub fn find(database: &Database, id: &RevocationId) -> Result<Option<Revocation>
     let records = transaction.open_table(RECORDS).map_err(failed)?;
     let record = records.get(id.as_str()).map_err(storage_error)?;
     record.map(|json| parse(json.value())).transpose()
+}
+
+/// The revocation of a target with the highest score.
+pub fn strictest_of(database: &Database, target: &Target) -> Result<Option<Revocation>, StoreError> {
+    let transaction = database.begin_read().map_err(failed)?;
+    let by_target = transaction.open_table(BY_TARGET).map_err(failed)?;
+    let Some((_, id)) = strictest(&by_target, &target.member())? else { return Ok(None) };
+    id.parse().map_or(Ok(None), |id| find(database, &id))
 }
 
 /// The ids of revocations whose time to be forgotten has come, oldest first, so many at a time.
@@ -215,18 +223,20 @@ fn cursor_after(revocation: &Revocation) -> PageCursor {
     PageCursor { created_at: revocation.created_at, id: revocation.id.clone() }
 }
 
-/// The highest score any revocation of this member has.
+/// The highest score any revocation of this member has, and whose it is.
 fn strictest(
     by_target: &impl ReadableTable<(&'static str, &'static str), u64>,
     member: &str,
-) -> Result<Option<u64>, StoreError> {
+) -> Result<Option<(u64, String)>, StoreError> {
     let mut strictest = None;
     for entry in by_target.range((member, "")..).map_err(storage_error)? {
         let (key, score) = entry.map_err(storage_error)?;
         if key.value().0 != member {
             break;
         }
-        strictest = strictest.max(Some(score.value()));
+        if strictest.as_ref().is_none_or(|(highest, _)| score.value() > *highest) {
+            strictest = Some((score.value(), key.value().1.to_owned()));
+        }
     }
     Ok(strictest)
 }

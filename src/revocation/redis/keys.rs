@@ -16,6 +16,7 @@ pub struct Keys {
     clients: String,
     fleet: String,
     downloads: String,
+    answers: String,
 }
 
 impl Keys {
@@ -26,6 +27,7 @@ impl Keys {
             clients: name("clients"),
             fleet: name("f"),
             downloads: name("d"),
+            answers: name("w"),
             all: ["t", "c", "m", "s", "r", "i", "o", "x"].map(name),
         }
     }
@@ -74,6 +76,16 @@ impl Keys {
     /// Hash of one link that counts its downloads.
     pub fn downloads(&self, link: TokenId) -> String {
         format!("{}:{link}", self.downloads)
+    }
+
+    /// One answer that is kept for a while, sealed.
+    pub fn answer(&self, name: &str) -> String {
+        format!("{}:{name}", self.answers)
+    }
+
+    /// Sorted set: member, score and revocation id, in this order.
+    pub fn by_target(&self) -> &str {
+        &self.all[6]
     }
 
     /// Sorted set: revocation id by creation time.

@@ -14,6 +14,7 @@
 //! | `fleet` | who has come how far |
 //! | `examine` | what is wrong with a Redis, for operators |
 
+mod answers;
 mod ask;
 mod cache;
 mod clients;
@@ -346,6 +347,10 @@ impl RevocationStore for RedisStore {
 
     async fn find(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
         records::find(&self.inner, id).await
+    }
+
+    async fn strictest(&self, target: &Target) -> Result<Option<Revocation>, StoreError> {
+        records::strictest(&self.inner, target).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {

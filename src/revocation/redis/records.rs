@@ -9,7 +9,7 @@ use super::connection::Link;
 use super::{COMMAND_TIMEOUT, Inner, STREAM_RETENTION, scripts};
 use crate::clock::UnixMillis;
 use crate::revocation::list::SCAN_BUDGET;
-use crate::revocation::{Durability, ListQuery, Page, PageCursor, Revocation, RevocationId, StoreError};
+use crate::revocation::{Durability, ListQuery, Page, PageCursor, Revocation, RevocationId, StoreError, Target};
 
 /// Records fetched in one round trip while listing.
 const LIST_BATCH: isize = 500;
@@ -110,6 +110,31 @@ pub async fn find(inner: &Inner, id: &RevocationId) -> Result<Option<Revocation>
     let record =
         inner.link.run(async |mut connection| connection.hget(inner.keys.records(), id.as_str()).await).await?;
     record.map(|record| parse(&record)).transpose()
+}
+
+/// The revocation of a target with the highest score: the last of its entries in the index by target.
+pub async fn strictest(inner: &Inner, target: &Target) -> Result<Option<Revocation>, StoreError> {
+    let member = target.member();
+    let last: Vec<Vec<u8>> = inner
+        .link
+        .run(async |mut connection| {
+            redis::cmd("ZREVRANGEBYLEX")
+                .arg(inner.keys.by_target())
+                .arg(format!("({member}\u{1}"))
+                .arg(format!("[{member}\0"))
+                .arg("LIMIT")
+                .arg(0)
+                .arg(1)
+                .query_async(&mut connection)
+                .await
+        })
+        .await?;
+    // Member, a zero byte, sixteen digits of the score, the id.
+    let id = last.first().and_then(|entry| entry.get(member.len() + 17..)).and_then(|id| std::str::from_utf8(id).ok());
+    match id.and_then(|id| id.parse().ok()) {
+        Some(id) => find(inner, &id).await,
+        None => Ok(None),
+    }
 }
 
 /// A page, newest first: by creation time, ties by id, as the sorted set has them.

@@ -22,7 +22,7 @@ fn a_bad_request_spoils_no_good_one() {
     linkgate.revoke(&json!({ "path": "blocked.txt" }));
     let wishes = json!([
         { "path": "a.txt" }, { "path": "../b" }, { "path": "a.txt", "what": 1 }, 7, { "path": "blocked.txt" },
-        { "path": "a.txt", "stable": true }, { "path": "a.txt", "collection": "none" }, { "path": "a.txt" },
+        { "path": "a.txt", "rate_limit": 0 }, { "path": "a.txt", "collection": "none" }, { "path": "a.txt" },
     ]);
     let results = batch(&linkgate, &wishes).json()["results"].clone();
     let expected = [
@@ -31,7 +31,7 @@ fn a_bad_request_spoils_no_good_one() {
         Some(("invalid-request", 400)),
         Some(("invalid-request", 400)),
         Some(("already-revoked", 409)),
-        Some(("not-supported-yet", 400)),
+        Some(("invalid-request", 400)),
         Some(("invalid-request", 400)),
         None,
     ];

@@ -103,3 +103,41 @@ fn a_revoked_link_names_the_kind_of_revocation() {
         assert_eq!(inspect(&linkgate, &link["token"])["valid"], true, "{what}");
     }
 }
+
+#[test]
+fn each_check_is_told_with_its_outcome_and_what_revoked_the_link() {
+    let linkgate = site();
+    let link = linkgate.mint(&json!({
+        "path": "users/7/a.txt", "subject": "u", "client_networks": ["203.0.113.0/24"], "max_downloads": 1,
+    }));
+    let outcomes = |found: &Value| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        found["checks"].as_array().unwrap().iter().map(|one| (text(&one["check"]), text(&one["outcome"]))).collect()
+    };
+    let found = inspect(&linkgate, &link["url"]);
+    let expected = [
+        ("signature", "passed"),
+        ("lifetime", "passed"),
+        ("issued_at", "passed"),
+        ("not_before", "passed"),
+        ("networks", "unknown"),
+        ("expires_at", "passed"),
+        ("revocations", "passed"),
+        ("freshness", "passed"),
+        ("downloads", "passed"),
+    ];
+    assert_eq!(outcomes(&found), expected.map(|(check, outcome)| (check.to_owned(), outcome.to_owned())));
+    assert!(!members(&found).contains(&"revocations"));
+
+    let folder = linkgate.revoke(&json!({ "path_prefix": "users/7/", "reason": "moved" }));
+    let subject = linkgate.revoke(&json!({ "subject": "u" }));
+    linkgate.revoke(&json!({ "subject": "v" }));
+    let found = inspect(&linkgate, &link["url"]);
+    assert_eq!((&found["check"], &found["status"]), (&json!("revoked"), &json!(410)));
+    assert!(outcomes(&found).contains(&("revocations".into(), "failed".into())));
+    let mut ids: Vec<_> = found["revocations"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
+    let mut expected = vec![folder["id"].clone(), subject["id"].clone()];
+    ids.sort_by_key(Value::to_string);
+    expected.sort_by_key(Value::to_string);
+    assert_eq!(ids, expected, "{found}");
+}

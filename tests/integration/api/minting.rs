@@ -289,17 +289,6 @@ fn wishes_that_make_too_long_a_link_together_are_refused_together() {
 }
 
 #[test]
-fn what_is_not_supported_yet_is_said_so_by_name() {
-    let linkgate = site();
-    for (field, value) in [("stable", json!(true)), ("rate_limit", json!(65_536))] {
-        let answer = try_mint(&linkgate, &json!({ "path": "a.txt", field: value }));
-        assert_eq!(refused(&answer, 400, "not-supported-yet")["field"], field);
-    }
-    let listed = linkgate.api("GET", "/v1/revocations", &Value::Null).json();
-    assert_eq!(listed["revocations"], json!([]), "nothing was revoked");
-}
-
-#[test]
 fn an_unknown_field_is_named() {
     let linkgate = site();
     let requests = [

@@ -92,6 +92,11 @@ impl Builder {
     /// Another instance with the same keys, clients and store: only the Redis makes sense for it.
     pub fn beside(mut self, other: &Linkgate) -> Self {
         self.api_keys = Some((other.admin_key.clone(), other.mint_key.clone()));
+        self.beside_keys_of(other)
+    }
+
+    /// Another instance with the same keys and nothing else in common.
+    pub fn beside_keys_of(self, other: &Linkgate) -> Self {
         std::fs::create_dir(self.folder.path().join("data")).unwrap();
         std::fs::copy(other.data_dir().join("keys.toml"), self.folder.path().join("data/keys.toml")).unwrap();
         self

@@ -1,7 +1,9 @@
 //! Servers to test with, each ended when it is dropped.
 
+pub mod browser;
 pub mod fleet;
 pub mod http;
+pub mod identity;
 pub mod linkgate;
 pub mod nginx;
 pub mod proxy;

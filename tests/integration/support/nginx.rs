@@ -7,12 +7,13 @@ use tempfile::TempDir;
 
 use super::http::{Place, Response, request};
 use super::linkgate::{Linkgate, repository_file};
-use super::{Process, eventually, folder};
+use super::{Process, eventually, folder, free_port};
 
 /// nginx in front of a Linkgate.
 pub struct Nginx {
     folder: TempDir,
     process: Process,
+    port: u16,
 }
 
 /// Which of the shipped server parts is included.
@@ -35,14 +36,14 @@ impl Nginx {
                 edit(&repository_file(&format!("nginx/{name}")), &linkgate.socket(), &linkgate.media(), folder.path());
             std::fs::write(folder.path().join(name), edited).unwrap();
         }
-        let at = folder.path().display();
+        let (at, port) = (folder.path().display(), free_port());
         let configuration = format!(
             "user root;\nworker_processes 1;\npid {at}/nginx.pid;\nerror_log {at}/error.log;\n\
              events {{ worker_connections 256; }}\n\
-             http {{\n  types {{ image/jpeg jpg; text/plain txt; }}\n  default_type application/octet-stream;\n\
+             http {{\n  types {{ image/jpeg jpg; text/plain txt; text/html html; }}\n  default_type application/octet-stream;\n\
              client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  fastcgi_temp_path {at}/fastcgi;\n\
              uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n\
-             include linkgate-http.conf;\n  server {{\n    listen unix:{at}/front.sock;\n\
+             include linkgate-http.conf;\n  server {{\n    listen unix:{at}/front.sock;\n    listen 127.0.0.1:{port};\n\
              set_real_ip_from unix:;\n    real_ip_header X-Test-Client;\n    access_log {at}/other.log linkgate;\n    root {at}/public;\n    include {server};\n  }}\n}}\n"
         );
         std::fs::create_dir(folder.path().join("public")).unwrap();
@@ -56,7 +57,7 @@ impl Nginx {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null()),
         );
-        let nginx = Self { folder, process };
+        let nginx = Self { folder, process, port };
         eventually("nginx listens", || std::os::unix::net::UnixStream::connect(nginx.socket()).is_ok());
         nginx
     }
@@ -67,6 +68,16 @@ impl Nginx {
 
     pub fn place(&self) -> Place {
         Place::from(self.socket().as_path())
+    }
+
+    /// The address of a path, for a browser.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Puts a page beside the links.
+    pub fn page(&self, name: &str, html: &str) {
+        std::fs::write(self.folder.path().join("public").join(name), html).unwrap();
     }
 
     pub fn get(&self, path: &str) -> Response {

@@ -1,5 +1,9 @@
 //! Making links: from a request, through a client's policy and the revocations, to a URL.
 
+mod identify;
+mod refresh;
+mod stable;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,13 +11,18 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
+pub use self::identify::Identified;
+pub(crate) use self::identify::examine_in;
+pub use self::refresh::RefreshError;
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::entropy;
 use crate::revocation::{Bearings, Bounds, Kind, RevocationView, issue_time};
 use crate::token::{
-    ClientName, Disposition, Expiry, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish, parse_network, seal,
+    ClientName, Disposition, Expiry, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish, Subject,
+    parse_network, seal,
 };
 
 /// Most links in one batch.
@@ -31,36 +40,80 @@ pub struct Signing {
 }
 
 /// A request for a link, as it stands in JSON.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MintRequest {
+    /// The file, relative to its collection's root: 1 to 1024 bytes of UTF-8, matched byte for byte. Refused, never
+    /// repaired: a `/` at either end, an empty, `.` or `..` segment, a segment that starts with `.` (unless the collection
+    /// allows it), a backslash, a control character.
+    #[schema(
+        min_length = 1,
+        max_length = 1024,
+        pattern = r"^[^/\\\u0000-\u001f\u007f-\u009f]+(/[^/\\\u0000-\u001f\u007f-\u009f]+)*$"
+    )]
     pub path: String,
+    /// A collection of the configuration; `image` when left out.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9_-]+$")]
     pub collection: Option<String>,
-    /// Seconds.
+    /// Life of the link in seconds, at most `max_ttl` of collection and policy. Otherwise the policy's, else the
+    /// collection's `default_ttl`.
+    #[schema(minimum = 1)]
     pub expires_in: Option<u64>,
+    /// The end of the link's life as a time; give one of the two.
     pub expires_at: Option<Rfc3339>,
+    /// From when on the link works, give or take 30 seconds for clocks that disagree. At once when left out.
     pub not_before: Option<Rfc3339>,
+    /// Whom the link is for, 1 to 128 bytes without control characters: what you will want to revoke by.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
     pub subject: Option<String>,
+    /// The name offered for saving: 1 to 255 bytes, no `/`, backslash, control or direction-changing character. The last
+    /// segment of `path` when left out.
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^/\\\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]+$"
+    )]
     pub filename: Option<String>,
+    /// Whether a browser saves or shows the file; otherwise the collection's.
     pub disposition: Option<Disposition>,
+    /// A media type, at most 127 bytes. Guessed by the edge when left out.
+    #[schema(max_length = 127, pattern = "^[^/; ]+/[^/; ]+ *(;.*)?$", examples("image/jpeg"))]
     pub content_type: Option<String>,
+    /// Networks or addresses the link may be used from; from anywhere when left out.
+    #[schema(max_items = 16, examples("203.0.113.0/24", "2001:db8::/56"))]
     pub client_networks: Option<Vec<String>>,
+    /// How many downloads the link is good for; any number when left out.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub max_downloads: Option<u64>,
+    /// Bytes per second. Not supported yet: leave it out.
     pub rate_limit: Option<u64>,
+    /// The same URL for the same request. Not supported yet: leave it out, or say `false`.
     pub stable: Option<bool>,
 }
 
 /// A link, as it is answered.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Link {
+    /// What to hand out. A credential until it is over: keep it out of logs.
+    #[schema(format = "uri")]
     pub url: String,
+    /// The last segment of the URL.
+    #[schema(max_length = 2048, pattern = "^[A-Za-z0-9_-]+$")]
     pub token: String,
+    /// Names the link in logs and revocations; cannot be used to download.
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
     pub id: String,
+    /// Its collection.
     pub collection: String,
+    /// Its file.
     pub path: String,
+    /// Whom it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub subject: Option<String>,
+    /// When it was made. May lie a little ahead when something that covers the link was revoked a moment ago.
     pub issued_at: Rfc3339,
+    /// When it ends.
     pub expires_at: Rfc3339,
     /// When an app should ask for a new link, so that a picture never breaks on screen.
     pub refresh_after: Rfc3339,
@@ -69,8 +122,6 @@ pub struct Link {
 /// Why no link was made.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MintError {
-    #[error("`{0}` is not supported yet")]
-    NotSupportedYet(&'static str),
     #[error("there is no collection of that name here")]
     UnknownCollection,
     #[error("give either `expires_in` or `expires_at`, not both")]
@@ -98,10 +149,6 @@ impl Signing {
         revocations: &dyn RevocationView,
         now: UnixMillis,
     ) -> Result<Link, MintError> {
-        let later = [("stable", request.stable == Some(true)), ("rate_limit", request.rate_limit.is_some())];
-        if let Some((field, _)) = later.into_iter().find(|(_, is_asked)| *is_asked) {
-            return Err(MintError::NotSupportedYet(field));
-        }
         let collection = self
             .collections
             .get(request.collection.as_deref().unwrap_or(DEFAULT_COLLECTION))
@@ -122,6 +169,7 @@ impl Signing {
             content_type: request.content_type.as_deref(),
             networks: &networks,
             max_downloads: request.max_downloads,
+            rate_limit: request.rate_limit,
         };
         let client = ClientName::parse(client).map_err(|_| MintRefusal::CollectionNotAllowed)?;
         let mut network_bytes = Vec::new();
@@ -132,17 +180,23 @@ impl Signing {
         let bearings = Bearings {
             key: keyring.active_id(),
             client: client.as_str(),
-            subject: request.subject.as_deref(),
+            subject: claims.subject.map(Subject::as_str),
             collection: collection.name().as_str(),
             path: claims.path.as_str(),
         };
-        let issued_at = issue_time(revocations, bearings, now, self.bounds.leeway).map_err(MintError::Covered)?;
-        if request.expires_at.is_none() {
-            // A life that was asked for begins when the link counts as issued.
-            claims.expires_at = claims.expires_at.plus(issued_at.since(now));
-        }
-        claims.issued_at = issued_at;
-        let id = entropy::token_id();
+        let id = if request.stable == Some(true) {
+            let max_ttl = policy.max_ttl(collection.rules());
+            let (signing, revoked) = ((&**keyring, collection.name()), (revocations, bearings));
+            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked, self.bounds)?
+        } else {
+            let issued_at = issue_time(revocations, bearings, now, self.bounds.leeway).map_err(MintError::Covered)?;
+            if request.expires_at.is_none() {
+                // A life that was asked for begins when the link counts as issued.
+                claims.expires_at = claims.expires_at.plus(issued_at.since(now));
+            }
+            claims.issued_at = issued_at;
+            entropy::token_id()
+        };
         let token = seal(&keyring, collection.name(), id, &claims).map_err(|_| MintError::TooLong)?;
         Ok(Link {
             url: self.url(collection, &token),
@@ -150,7 +204,7 @@ impl Signing {
             id: id.to_string(),
             collection: collection.name().as_str().to_owned(),
             path: request.path.clone(),
-            subject: request.subject.clone(),
+            subject: claims.subject.map(|subject| subject.as_str().to_owned()),
             issued_at: Rfc3339(claims.issued_at),
             expires_at: Rfc3339(claims.expires_at),
             refresh_after: Rfc3339(refresh_after(claims.issued_at, claims.expires_at)),

@@ -1,0 +1,64 @@
+//! Which of our links a text is: a whole URL or a bare token, as people and apps hand them in.
+
+use super::Signing;
+use crate::clock::UnixMillis;
+use crate::collection::Collection;
+use crate::token::{Examined, Keyring, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, examine};
+
+/// An authentic link's id and end: what is needed to revoke it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identified {
+    pub id: TokenId,
+    pub expires_at: UnixMillis,
+}
+
+impl Signing {
+    /// The id of an authentic link, whatever its times and the revocations say.
+    pub fn identify(&self, link: &str, now: UnixMillis) -> Option<Identified> {
+        let keyring = self.keyring.load();
+        self.authentic(link, &keyring, now, |examined, _| Identified {
+            id: examined.token.id(),
+            expires_at: examined.token.claims().expires_at,
+        })
+    }
+
+    /// Hands an authentic link to `look`, with how its times and networks were judged; `None` when it is none of ours.
+    pub(crate) fn authentic<R>(
+        &self,
+        link: &str,
+        keyring: &Keyring,
+        now: UnixMillis,
+        look: impl Fn(&Examined<'_>, &Collection) -> R,
+    ) -> Option<R> {
+        self.candidates(link).find_map(|(collection, token)| {
+            let mut buffer = TokenBuffer::default();
+            let token = UntrustedToken::parse(token, &mut buffer).ok()?;
+            let examined = examine_in(collection, token, keyring, now).ok()?;
+            Some(look(&examined, collection))
+        })
+    }
+
+    /// The collections a text can belong to: a URL names one, a bare token none.
+    pub(crate) fn candidates<'a>(&'a self, link: &'a str) -> impl Iterator<Item = (&'a Collection, &'a str)> {
+        let link = link.trim();
+        let path = link.split(['?', '#']).next().unwrap_or(link);
+        let (collection, token) = match path.rsplit_once('/') {
+            Some((before, token)) => (before.rsplit('/').next(), token),
+            None => (None, path),
+        };
+        self.collections
+            .values()
+            .filter(move |known| collection.is_none_or(|name| name == known.name().as_str()))
+            .map(move |known| (known, token))
+    }
+}
+
+/// Examines a token as one of a collection's; whoever asks is not the client that the link is bound to.
+pub(crate) fn examine_in<'t>(
+    collection: &'t Collection,
+    token: UntrustedToken<'t>,
+    keyring: &Keyring,
+    now: UnixMillis,
+) -> Result<Examined<'t>, Refusal> {
+    examine(token, collection.rules(), keyring, Presentation { now, client_address: None, resumes: false })
+}

@@ -1,0 +1,62 @@
+//! A picture on a page, in a real browser, through nginx, with Redis behind it.
+
+use serde_json::{Value, json};
+
+use crate::support::browser::Browser;
+use crate::support::linkgate::{Builder, Linkgate, path_of};
+use crate::support::nginx::{Nginx, Variant};
+use crate::support::redis::Redis;
+
+/// A red dot.
+const PICTURE: &[u8] = &[
+    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 2,
+    0, 0, 0, 0x90, 0x77, 0x53, 0xde, 0, 0, 0, 12, b'I', b'D', b'A', b'T', 8, 0xd7, 0x63, 0xf8, 0xcf, 0xc0, 0, 0, 3, 1,
+    1, 0, 0x18, 0xdd, 0x8d, 0xb0, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
+];
+
+/// Opens a page with a picture behind a freshly minted link; answers the link.
+fn show(linkgate: &Linkgate, nginx: &Nginx, browser: &Browser, is_stable: bool) -> Value {
+    let link = linkgate.mint(&json!({
+        "path": "dot.png", "expires_in": 500_000, "disposition": "inline", "content_type": "image/png", "stable": is_stable,
+    }));
+    nginx.page("page.html", &format!("<title>A dot</title><img src=\"{}\">", path_of(&link)));
+    browser.open(&nginx.url("/page.html"));
+    assert_eq!(browser.run("return document.images[0].naturalWidth"), 1, "the picture is shown");
+    browser.open("about:blank");
+    link
+}
+
+#[test]
+fn a_picture_behind_a_stable_link_is_fetched_once_however_often_the_link_is_minted() {
+    let redis = Redis::start();
+    let linkgate = Builder::new().edge("nginx").redis(&redis.url()).start();
+    linkgate.file("dot.png", PICTURE);
+    let nginx = Nginx::start(&linkgate, Variant::Redirect);
+    let browser = Browser::start();
+    let fetched = |link: &Value| nginx.log().matches(link["id"].as_str().unwrap()).count();
+
+    let first = show(&linkgate, &nginx, &browser, true);
+    let second = show(&linkgate, &nginx, &browser, true);
+    assert_eq!(first["url"], second["url"]);
+    assert_eq!(fetched(&first), 1, "{}", nginx.log());
+
+    // The same with links that are made anew: this is what stable links are for.
+    let (first, second) = (show(&linkgate, &nginx, &browser, false), show(&linkgate, &nginx, &browser, false));
+    assert_eq!((fetched(&first), fetched(&second)), (1, 1), "{}", nginx.log());
+}
+
+#[test]
+fn a_picture_that_was_revoked_is_not_shown_again_once_the_browser_asks() {
+    let redis = Redis::start();
+    let linkgate = Builder::new().edge("nginx").setting("cache = \"1s\"").redis(&redis.url()).start();
+    linkgate.file("dot.png", PICTURE);
+    let nginx = Nginx::start(&linkgate, Variant::Redirect);
+    let browser = Browser::start();
+    let link = show(&linkgate, &nginx, &browser, true);
+    linkgate.revoke(&json!({ "path": "dot.png" }));
+    crate::support::eventually("the browser asks again and is refused", || {
+        browser.open(&nginx.url("/page.html"));
+        browser.run("return document.images[0].naturalWidth") == 0
+    });
+    assert_eq!(linkgate.status(&path_of(&link)), 410);
+}
