@@ -119,7 +119,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("ring::signature", &["identity/algorithm.rs"]),
     ("hyper::client", &["http_client.rs"]),
     ("clap::", &["cli/"]),
-    ("utoipa", &["http/", "mint/", "inspect.rs"]),
+    ("utoipa", &["clients/", "http/", "mint/", "inspect.rs"]),
     // Routes are made with `routes!` alone: it takes documented handlers only.
     (".route(", &[]),
     ("route_service(", &[]),

@@ -19,7 +19,7 @@ pub fn add(document: &mut Value) {
             let group = operation["tags"][0].as_str().unwrap_or_default().to_owned();
             match method.as_str() {
                 "post" if [tags::LINKS, tags::REVOCATIONS, tags::CLIENTS].contains(&group.as_str()) => {
-                    take_key(operation)
+                    take_key(operation);
                 }
                 "get" => answer_unchanged(operation),
                 _ => {}
