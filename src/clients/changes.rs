@@ -148,14 +148,15 @@ pub fn edit(
     work: impl FnOnce(&ClientRecord) -> Result<Option<ClientRecord>, Refusal>,
 ) -> Result<Change, Refusal> {
     let before = clients.get(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
+    let after = work(before)?;
+    if let Some(record) = &after {
+        record.build(name)?;
+    }
+    // What makes no sense is refused whatever it was meant for.
     if let Condition::Tagged(tags) = condition
         && !tags.contains(&tag(before))
     {
         return Err(Refusal::Changed(name.to_owned()));
-    }
-    let after = work(before)?;
-    if let Some(record) = &after {
-        record.build(name)?;
     }
     Ok(Change { name: name.to_owned(), before: Some(before.clone()), after })
 }

@@ -253,14 +253,21 @@ fn header(text: String) -> HeaderValue {
 fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     let mut tags = Vec::new();
     for value in headers.get_all(IF_MATCH) {
-        let text = value.to_str().map_err(|_| {
-            Problem::new(ProblemKind::InvalidRequest).detail("`If-Match` must be `*` or a list of tags in quotes.")
-        })?;
-        if text.trim() == "*" {
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
             return Ok(Condition::Any);
         }
-        let items = text.split(',').map(str::trim);
-        tags.extend(items.filter_map(|item| item.strip_prefix('"')?.strip_suffix('"')).map(str::to_owned));
+        for tag in text.split(',').map(str::trim) {
+            let (is_weak, tag) = tag.strip_prefix("W/").map_or((false, tag), |tag| (true, tag));
+            let opaque = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or_else(|| {
+                Problem::new(ProblemKind::InvalidRequest)
+                    .detail("`If-Match` must be `*` or a list of entity tags, each in quotes.")
+                    .with("field", "If-Match")
+            })?;
+            if !is_weak {
+                tags.push(opaque.to_owned());
+            }
+        }
     }
     Ok(if headers.contains_key(IF_MATCH) { Condition::Tagged(tags) } else { Condition::Any })
 }

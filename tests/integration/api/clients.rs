@@ -289,7 +289,12 @@ fn a_change_meant_for_another_state_is_refused() {
         refused(&patch(&tag, 70), 412, "precondition-failed");
         let weak = format!("W/{}", linkgate.api("GET", BACKEND, &Value::Null).header("etag").unwrap());
         refused(&patch(&weak, 70), 412, "precondition-failed");
-        refused(&patch("", 70), 412, "precondition-failed");
+        for no_tag in ["", "x", "\"", "\"a", "*, \"a\"", "\"a\" \"b"] {
+            let answer = patch(no_tag, 70);
+            assert!(matches!(answer.status, 400 | 412), "{no_tag}: {}", answer.text());
+        }
+        refused(&patch("", 70), 400, "invalid-request");
+        refused(&patch("\"other\"", 0), 400, "invalid-request");
         let seen = linkgate.api("GET", BACKEND, &Value::Null).header("etag").unwrap();
         let again = with_headers(&linkgate, "GET", BACKEND, &[("If-None-Match", &seen)], &Value::Null);
         assert_eq!((again.status, again.header("etag")), (304, Some(seen)));
