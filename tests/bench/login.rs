@@ -19,6 +19,8 @@ mod identity;
 #[path = "fixture/server.rs"]
 mod server;
 
+use std::time::Duration;
+
 use identity::{KeyServer, Signer, seconds};
 use serde_json::json;
 use server::Server;
@@ -95,7 +97,7 @@ fn main() {
     for round in 0..=ROUNDS {
         for contender in &mut contenders {
             let credentials = (contender.credentials)(round);
-            while connection.mint(&credentials[0].0, credentials[0].1) == 503 {
+            while mint(&mut connection, &credentials[0].0, credentials[0].1) == 503 {
                 std::thread::sleep(Duration::from_millis(50));
             }
             let before = server.cpu();
