@@ -1,8 +1,9 @@
 //! The cut-offs: member → score, in milliseconds.
 //!
-//! A verdict asks for nine members or more, and nearly always there is none of them. Most of these questions are
-//! answered without a lock: by a sieve that never leaves the processor's nearest caches while there are few cut-offs,
-//! and by a filter in each shard while there are up to some hundred thousand.
+//! A verdict asks for nine members or more, and nearly always there is none of them. That is answered for all of them
+//! at once and without a lock: by a sieve that never leaves the processor's nearest caches while there are few
+//! cut-offs, and by a filter in each shard while there are up to some hundred thousand. The hash of a path goes on
+//! from that of its folder, so that all folders of a path cost hardly more than the path.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -10,12 +11,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::RwLock;
 
+use super::judge::{Bearings, MAX_DIGITS, decimal};
+
 /// At a hundred thousand cut-offs a shard has about 50, and a filter's word six.
 const SHARDS: usize = 2048;
 const FILTER_WORDS: usize = 8;
 const SIEVE: usize = 2048;
 /// Counters of tags; the tags of [`Target`](super::Target) members do not share one.
 const TAGS: usize = 32;
+const EVERYTHING: &[u8] = b"*";
+const NO_SCORE: u64 = u64::MAX;
 
 /// Cut-offs, for any number of readers and writers at once.
 pub struct CutOffs {
@@ -25,6 +30,8 @@ pub struct CutOffs {
     shards: Box<[Shard]>,
     /// How many there are with each tag, so that whole families of lookups can be skipped.
     tags: [AtomicUsize; TAGS],
+    /// The score of `*`, which every verdict finds where it is there; or [`NO_SCORE`].
+    everything: AtomicU64,
 }
 
 #[derive(Default)]
@@ -46,6 +53,7 @@ impl Default for CutOffs {
             sieve: (0..SIEVE).map(|_| AtomicU32::new(0)).collect(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             tags: std::array::from_fn(|_| AtomicUsize::new(0)),
+            everything: AtomicU64::new(NO_SCORE),
         }
     }
 }
@@ -63,20 +71,50 @@ impl CutOffs {
 
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<u64> {
+        if member == EVERYTHING {
+            return Some(self.everything.load(Ordering::Acquire)).filter(|score| *score != NO_SCORE);
+        }
         let hash = self.hash(member);
-        if self.sieve(hash).load(Ordering::Acquire) == 0 {
+        if !self.may_have(hash) {
             return None;
         }
-        let shard = self.shard(hash);
-        if !shard.may_have(hash) {
-            return None;
-        }
-        shard.table.read().find(hash, |cut_off| *cut_off.member == *member).map(|cut_off| cut_off.score)
+        self.shard(hash).table.read().find(hash, |cut_off| *cut_off.member == *member).map(|cut_off| cut_off.score)
     }
 
-    /// Whether there may be members with this tag.
-    pub fn may_have(&self, tag: u8) -> bool {
+    /// Whether there may be a member that covers links with these bearings, `*` left aside.
+    pub fn may_cover(&self, bearings: &Bearings<'_>) -> bool {
+        let Bearings { key, client, subject, collection, path } = *bearings;
+        // All are looked at whatever the others say: that way none waits for another.
+        let mut may = false;
+        if self.has_tag(b'k') {
+            may |= self.may_have(self.begin().part(decimal(key.0, &mut [0; MAX_DIGITS])).end(b'k'));
+        }
+        if self.has_tag(b'a') {
+            may |= self.may_have(self.begin().part(client.as_bytes()).end(b'a'));
+        }
+        if let Some(subject) = subject
+            && self.has_tag(b's')
+        {
+            may |= self.may_have(self.hash_of(b's', subject.as_bytes()));
+        }
+        if self.has_tag(b'i') || self.has_tag(b'p') {
+            let mut hash = self.begin().part(collection.as_bytes());
+            for part in path.as_bytes().split(|byte| *byte == b'/') {
+                may |= self.may_have(hash.end(b'p'));
+                hash = hash.part(part);
+            }
+            may |= self.may_have(hash.end(b'i'));
+        }
+        may
+    }
+
+    /// Whether there are members with this tag.
+    pub fn has_tag(&self, tag: u8) -> bool {
         self.tag(tag).load(Ordering::Acquire) > 0
+    }
+
+    fn may_have(&self, hash: u64) -> bool {
+        self.sieve(hash).load(Ordering::Acquire) > 0 && self.shard(hash).may_have(hash)
     }
 
     /// Adds a member, or changes its score.
@@ -93,15 +131,22 @@ impl CutOffs {
         let hash = self.hash(member);
         let shard = self.shard(hash);
         let mut table = shard.table.write();
-        match table.find_mut(hash, |cut_off| *cut_off.member == *member) {
-            Some(cut_off) => change(&mut cut_off.score),
+        let score = match table.find_mut(hash, |cut_off| *cut_off.member == *member) {
+            Some(cut_off) => {
+                change(&mut cut_off.score);
+                cut_off.score
+            }
             None => {
                 let cut_off = CutOff { member: member.into(), score };
                 table.insert_unique(hash, cut_off, |cut_off| self.hash(&cut_off.member));
                 shard.admit(hash);
                 self.sieve(hash).fetch_add(1, Ordering::Release);
                 self.tag_of(member).fetch_add(1, Ordering::Release);
+                score
             }
+        };
+        if member == EVERYTHING {
+            self.everything.store(score, Ordering::Release);
         }
     }
 
@@ -164,12 +209,26 @@ impl CutOffs {
     fn discount(&self, hash: u64, member: &[u8]) {
         self.sieve(hash).fetch_sub(1, Ordering::Release);
         self.tag_of(member).fetch_sub(1, Ordering::Release);
+        if member == EVERYTHING {
+            self.everything.store(NO_SCORE, Ordering::Release);
+        }
     }
 
     fn hash(&self, member: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(member);
-        hasher.finish()
+        match member {
+            [tag, b':', text @ ..] => self.hash_of(*tag, text),
+            _ => self.hash_of(0, member),
+        }
+    }
+
+    /// The slash at the end of a folder says nothing that its tag does not say.
+    fn hash_of(&self, tag: u8, text: &[u8]) -> u64 {
+        let text = text.strip_suffix(b"/").unwrap_or(text);
+        text.split(|byte| *byte == b'/').fold(self.begin(), MemberHash::part).end(tag)
+    }
+
+    fn begin(&self) -> MemberHash {
+        MemberHash(self.hasher.build_hasher())
     }
 
     /// The tables use the lowest and the highest bits of a hash; shards, filters and sieve those in between.
@@ -187,6 +246,23 @@ impl CutOffs {
 
     fn tag_of(&self, member: &[u8]) -> &AtomicUsize {
         self.tag(member.first().copied().unwrap_or_default())
+    }
+}
+
+/// The hash of a member whose parts, which slashes divide, come one after another.
+#[derive(Clone)]
+struct MemberHash(<DefaultHashBuilder as BuildHasher>::Hasher);
+
+impl MemberHash {
+    fn part(mut self, part: &[u8]) -> Self {
+        self.0.write(part);
+        self
+    }
+
+    fn end(&self, tag: u8) -> u64 {
+        let mut hasher = self.0.clone();
+        hasher.write_u8(tag);
+        hasher.finish()
     }
 }
 
@@ -214,6 +290,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::token::KeyId;
 
     proptest! {
         #[test]
@@ -237,7 +314,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(cut_offs.len(), model.len());
-                prop_assert_eq!(cut_offs.may_have(b'p'), !model.is_empty());
+                prop_assert_eq!(cut_offs.has_tag(b'p'), !model.is_empty());
             }
             for number in 0..50 {
                 let member = format!("p:image/{number}/").into_bytes();
@@ -274,6 +351,41 @@ mod tests {
         assert!(words.into_iter().all(|word| word.load(Ordering::Relaxed) == 0));
         assert!(cut_offs.sieve.iter().all(|count| count.load(Ordering::Relaxed) == 0));
         assert!(cut_offs.shards.iter().all(|shard| shard.table.read().capacity() == 0));
+    }
+
+    #[test]
+    fn any_cut_off_that_covers_a_link_is_announced() {
+        let bearings = Bearings {
+            key: KeyId(42),
+            client: "backend",
+            subject: Some("user/7"),
+            collection: "image",
+            path: "users/7/cat.jpg",
+        };
+        let covering = ["k:42", "a:backend", "s:user/7", "i:image/users/7/cat.jpg"];
+        let folders = ["p:image/", "p:image/users/", "p:image/users/7/"];
+        for member in covering.into_iter().chain(folders) {
+            let cut_offs = CutOffs::default();
+            assert!(!cut_offs.may_cover(&bearings));
+            cut_offs.insert(member.as_bytes(), 1);
+            assert!(cut_offs.may_cover(&bearings), "{member}");
+            cut_offs.remove(member.as_bytes());
+            assert!(!cut_offs.may_cover(&bearings), "{member}");
+        }
+        let cut_offs = CutOffs::default();
+        cut_offs.insert(b"*", 1);
+        assert!(!cut_offs.may_cover(&bearings), "that one is asked for by its name");
+    }
+
+    #[test]
+    fn the_cut_off_of_all_links_is_read_as_it_was_written() {
+        let cut_offs = CutOffs::default();
+        assert_eq!(cut_offs.score(b"*"), None);
+        cut_offs.insert(b"*", 5);
+        cut_offs.raise(b"*", 3);
+        assert_eq!(cut_offs.score(b"*"), Some(5));
+        cut_offs.prune(|_| false);
+        assert_eq!(cut_offs.score(b"*"), None);
     }
 
     #[test]

@@ -16,8 +16,15 @@ pub trait RevocationView {
     /// Whether this one link is revoked.
     fn has_link(&self, id: TokenId) -> bool;
 
+    /// Says that this link will be asked about: what that takes can be fetched meanwhile.
+    fn expect_link(&self, _id: TokenId) {}
+
     /// The cut-off of a member, in milliseconds: links issued at or before it are refused.
     fn cut_off(&self, member: &[u8]) -> Option<u64>;
+
+    /// Whether a cut-off other than that of all links may cover links with these bearings; lets most judgements do
+    /// without asking for each.
+    fn may_cover(&self, bearings: &Bearings<'_>) -> bool;
 
     /// Whether there may be members with this tag; lets whole families of lookups be skipped.
     fn may_have(&self, tag: u8) -> bool;
@@ -111,10 +118,13 @@ pub fn admit<'t>(
 
 /// The kind of revocation that covers a link, if any does.
 pub fn covers(view: &dyn RevocationView, token: &VerifiedToken<'_>) -> Option<Kind> {
+    // The cut-offs are looked at while the link's entry is on its way here from memory.
+    view.expect_link(token.id());
+    let covered = covering(view, Bearings::of(token));
     if view.has_link(token.id()) {
         return Some(Kind::Link);
     }
-    let (kind, cut_off) = covering(view, Bearings::of(token))?;
+    let (kind, cut_off) = covered?;
     (token.claims().issued_at.0 <= cut_off).then_some(kind)
 }
 
@@ -159,6 +169,10 @@ pub fn covering(view: &dyn RevocationView, bearings: Bearings<'_>) -> Option<(Ki
             strictest = Some((kind, cut_off));
         }
     };
+    consider(Kind::Everything, view.cut_off(b"*"));
+    if !view.may_cover(&bearings) {
+        return strictest;
+    }
     let mut usual = [0; USUAL_ROOM];
     let mut longest;
     let room: &mut [u8] = if bearings.longest_member() <= USUAL_ROOM {
@@ -167,32 +181,16 @@ pub fn covering(view: &dyn RevocationView, bearings: Bearings<'_>) -> Option<(Ki
         longest = [0; LONGEST_ROOM];
         &mut longest
     };
-    if view.may_have(b'*') {
-        consider(Kind::Everything, view.cut_off(b"*"));
-    }
-    if view.may_have(b'k') {
-        consider(Kind::Key, view.cut_off(member(room, b'k', &[decimal(bearings.key.0, &mut [0; MAX_DIGITS])])));
-    }
-    if view.may_have(b'a') {
-        consider(Kind::Client, view.cut_off(member(room, b'a', &[bearings.client.as_bytes()])));
-    }
-    if let Some(subject) = bearings.subject
-        && view.may_have(b's')
-    {
+    consider(Kind::Key, view.cut_off(member(room, b'k', &[decimal(bearings.key.0, &mut [0; MAX_DIGITS])])));
+    consider(Kind::Client, view.cut_off(member(room, b'a', &[bearings.client.as_bytes()])));
+    if let Some(subject) = bearings.subject {
         consider(Kind::Subject, view.cut_off(member(room, b's', &[subject.as_bytes()])));
     }
-    let (has_files, has_folders) = (view.may_have(b'i'), view.may_have(b'p'));
-    if has_files || has_folders {
-        let file = member(room, b'i', &[bearings.collection.as_bytes(), b"/", bearings.path.as_bytes()]);
-        if has_files {
-            consider(Kind::Path, view.cut_off(file));
-        }
-        if has_folders {
-            file[0] = b'p';
-            for at in (0..file.len()).filter(|at| file[*at] == b'/') {
-                consider(Kind::PathPrefix, view.cut_off(&file[..=at]));
-            }
-        }
+    let file = member(room, b'i', &[bearings.collection.as_bytes(), b"/", bearings.path.as_bytes()]);
+    consider(Kind::Path, view.cut_off(file));
+    file[0] = b'p';
+    for at in (0..file.len()).filter(|at| file[*at] == b'/') {
+        consider(Kind::PathPrefix, view.cut_off(&file[..=at]));
     }
     strictest
 }
@@ -248,9 +246,10 @@ fn member<'r>(room: &'r mut [u8], tag: u8, parts: &[&[u8]]) -> &'r mut [u8] {
 }
 
 /// Digits of the longest key id.
-const MAX_DIGITS: usize = 10;
+pub const MAX_DIGITS: usize = 10;
 
-fn decimal(mut number: u32, digits: &mut [u8; MAX_DIGITS]) -> &[u8] {
+/// The digits of a key id, as they stand in its member.
+pub fn decimal(mut number: u32, digits: &mut [u8; MAX_DIGITS]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;

@@ -3,10 +3,7 @@
 //! Open addressing with linear probing. The home of an entry is where its hash falls when the slots are spread over
 //! the range of hashes, and entries lie in the order of their homes ("Robin Hood"), so a lookup that finds nothing
 //! ends after a few slots. Removal moves the followers back and leaves no tombstones. At most 17 of 20 slots are
-//! taken and at least 5 of 9, so that an entry costs 25 to 38 bytes, 31 right after growth.
-//!
-//! A filter of a byte for each slot answers nearly every question for an id that is not there: it stays in the
-//! processor's caches where the slots of millions of entries do not.
+//! taken and at least 5 of 9, so that an entry costs 24 to 36 bytes, 30 right after growth.
 
 use std::num::NonZeroU32;
 
@@ -47,14 +44,11 @@ const fn fold(a: u64, b: u64) -> u64 {
 
 /// The table. Every method must be given the same hasher, and hashes of its making.
 ///
-/// Of a hash, the low half says where the home is, and the bits from there on which bits the filter has.
+/// Of a hash, the low half says where the home is.
 #[derive(Clone, Default)]
 pub struct LinkTable {
     slots: Box<[Option<Entry>]>,
-    filter: Box<[u64]>,
-    len: u32,
-    /// Entries removed since the filter was made, whose bits may still be set.
-    lifted: u32,
+    len: usize,
 }
 
 impl LinkTable {
@@ -65,7 +59,7 @@ impl LinkTable {
 
     /// Whether there is an entry of that id.
     pub fn contains(&self, id: TokenId, hash: u64, hasher: &IdHasher) -> bool {
-        self.may_have(hash) && self.find(id, hash, hasher).is_ok()
+        self.find(id, hash, hasher).is_ok()
     }
 
     /// Puts an entry in place of the one of its id; whether there was none.
@@ -87,11 +81,8 @@ impl LinkTable {
         let Ok(at) = self.find(id, hash, hasher) else { return false };
         self.close_gap(at, hasher);
         self.len -= 1;
-        self.lifted += 1;
         if is_sparse(self.slots.len(), self.len()) {
             self.resize(roomy(self.len()), hasher);
-        } else if self.lifted > self.len / 4 {
-            self.renew_filter(hasher);
         }
         true
     }
@@ -116,8 +107,9 @@ impl LinkTable {
         }
     }
 
-    const fn len(&self) -> usize {
-        self.len as usize
+    /// How many entries there are.
+    pub const fn len(&self) -> usize {
+        self.len
     }
 
     /// Where the entry of that id is, or where it would have to be put.
@@ -146,7 +138,6 @@ impl LinkTable {
             std::mem::swap(&mut self.slots[at], &mut carried);
             at = self.after(at);
         }
-        self.filter[spread(hash, self.filter.len())] |= filter_bits(hash);
         self.len += 1;
     }
 
@@ -168,23 +159,8 @@ impl LinkTable {
     fn resize(&mut self, slots: usize, hasher: &IdHasher) {
         let old = std::mem::take(self);
         self.slots = vec![None; slots].into_boxed_slice();
-        self.filter = vec![0; slots.div_ceil(8)].into_boxed_slice();
         for entry in old.slots.into_iter().flatten() {
             self.add(entry, hasher.hash(entry.id), hasher);
-        }
-    }
-
-    fn may_have(&self, hash: u64) -> bool {
-        let bits = filter_bits(hash);
-        self.filter.get(spread(hash, self.filter.len())).is_some_and(|word| word & bits == bits)
-    }
-
-    fn renew_filter(&mut self, hasher: &IdHasher) {
-        self.lifted = 0;
-        self.filter.fill(0);
-        for entry in self.slots.iter().flatten() {
-            let hash = hasher.hash(entry.id);
-            self.filter[spread(hash, self.filter.len())] |= filter_bits(hash);
         }
     }
 
@@ -202,11 +178,6 @@ impl LinkTable {
 /// Spreads the low halves of hashes over that many places, in their order.
 const fn spread(hash: u64, places: usize) -> usize {
     ((hash as u32 as u64 * places as u64) >> 32) as usize
-}
-
-/// The three bits of an entry in its word of the filter.
-const fn filter_bits(hash: u64) -> u64 {
-    1 << ((hash >> 32) & 63) | 1 << ((hash >> 38) & 63) | 1 << ((hash >> 44) & 63)
 }
 
 const fn is_sparse(slots: usize, entries: usize) -> bool {
@@ -317,22 +288,17 @@ mod tests {
         assert!(table.remove(id, HASHER.hash(id), &HASHER));
     }
 
-    /// How many of ten thousand questions for ids that are not there the filter leaves open.
-    fn left_open(table: &LinkTable) -> usize {
-        (1_000_000..1_010_000).filter(|number| table.may_have(HASHER.hash(entry(*number, 1).id))).count()
-    }
-
     #[test]
-    fn an_entry_costs_at_most_forty_bytes_at_every_size() {
-        let bytes = |table: &LinkTable| size_of_val(&*table.slots) + size_of_val(&*table.filter);
+    fn an_entry_costs_at_most_36_bytes_at_every_size() {
+        let bytes = |table: &LinkTable| size_of_val(&*table.slots);
         let mut table = LinkTable::default();
         for number in 0..20_000 {
             insert(&mut table, number);
-            assert!(table.len() < 50 || bytes(&table) <= 32 * table.len(), "{} at {}", bytes(&table), table.len());
+            assert!(table.len() < 50 || bytes(&table) <= 30 * table.len(), "{} at {}", bytes(&table), table.len());
         }
         for number in 0..20_000 {
             remove(&mut table, number);
-            assert!(table.len() < 50 || bytes(&table) <= 40 * table.len(), "{} at {}", bytes(&table), table.len());
+            assert!(table.len() < 50 || bytes(&table) <= 37 * table.len(), "{} at {}", bytes(&table), table.len());
         }
         assert_eq!(bytes(&table), 0);
     }
@@ -342,20 +308,6 @@ mod tests {
         let mut table = LinkTable::default();
         (0..50_000).for_each(|number| insert(&mut table, number));
         assert!(longest_probe(&table) < 100, "{}", longest_probe(&table));
-    }
-
-    #[test]
-    fn the_filter_answers_for_nearly_every_id_that_is_not_there() {
-        let mut table = LinkTable::default();
-        for number in 0..5_000 {
-            insert(&mut table, number);
-            assert!(number < 50 || number % 100 > 0 || left_open(&table) < 600, "{} at {number}", left_open(&table));
-        }
-        for number in 0..20_000 {
-            insert(&mut table, number + 5_000);
-            remove(&mut table, number);
-        }
-        assert!(left_open(&table) < 900, "{}", left_open(&table));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod embedded;
 mod freshness;
 mod index;
 mod judge;
+mod link_filter;
 mod link_table;
 mod links;
 mod list;

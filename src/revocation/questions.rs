@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::judge::{RevocationView, Tally};
+use super::judge::{Bearings, RevocationView, Tally};
 use crate::clock::Moment;
 use crate::token::TokenId;
 
@@ -97,6 +97,10 @@ impl RevocationView for Inquiring<'_> {
         }
     }
 
+    fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
+        true
+    }
+
     fn may_have(&self, _tag: u8) -> bool {
         true
     }
@@ -122,6 +126,10 @@ impl RevocationView for Recorder {
         None
     }
 
+    fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
+        true
+    }
+
     fn may_have(&self, _tag: u8) -> bool {
         true
     }
@@ -138,6 +146,10 @@ impl RevocationView for Answers {
 
     fn cut_off(&self, member: &[u8]) -> Option<u64> {
         self.cut_offs.iter().find(|(known, _)| known == member).map(|(_, score)| *score)
+    }
+
+    fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
+        !self.cut_offs.is_empty()
     }
 
     fn may_have(&self, _tag: u8) -> bool {
@@ -165,6 +177,10 @@ impl RevocationView for Blind {
         None
     }
 
+    fn may_cover(&self, _bearings: &Bearings<'_>) -> bool {
+        false
+    }
+
     fn may_have(&self, _tag: u8) -> bool {
         false
     }
@@ -181,12 +197,20 @@ pub struct Informed<'v> {
 }
 
 impl RevocationView for Informed<'_> {
+    fn expect_link(&self, id: TokenId) {
+        self.view.expect_link(id);
+    }
+
     fn has_link(&self, id: TokenId) -> bool {
         self.view.has_link(id)
     }
 
     fn cut_off(&self, member: &[u8]) -> Option<u64> {
         self.view.cut_off(member)
+    }
+
+    fn may_cover(&self, bearings: &Bearings<'_>) -> bool {
+        self.view.may_cover(bearings)
     }
 
     fn may_have(&self, tag: u8) -> bool {

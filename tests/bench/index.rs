@@ -10,21 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use linkgate::clock::{Moment, UnixMillis};
 use linkgate::entropy;
-use linkgate::revocation::{Change, Index, OnStale, PRUNE_GRACE, StalenessPolicy, admit};
-use linkgate::token::{
-    Claims, ClientName, CollectionName, CollectionRules, Dotfiles, Invalid, KeyEntry, KeyId, KeyState, Keyring,
-    MediaPath, Networks, Presentation, Secret, Subject, TokenBuffer, TokenId, UntrustedToken, VerifiedToken, seal,
-    verify,
-};
+use linkgate::revocation::{Change, Index, PRUNE_GRACE, admit};
+use linkgate::token::{TokenBuffer, TokenId, UntrustedToken, VerifiedToken, verify};
 
-const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-const HOUR: Duration = Duration::from_secs(3_600);
-const MOMENT: Moment = Moment { wall: NOW, uptime: Duration::ZERO };
-const POLICY: StalenessPolicy = StalenessPolicy { max_staleness: Duration::from_secs(30), on_stale: OnStale::Deny };
+use fixture::{HOUR, MOMENT, NOW, POLICY, PRESENTATION};
+
+#[path = "fixture/mod.rs"]
+mod fixture;
+
 /// Enough different tokens that what one needs is not in the processor's caches by accident.
 const TOKENS: usize = 20_000;
+/// How many links are revoked.
+const SIZES: [usize; 4] = [0, 1_000, 1_000_000, 10_000_000];
 /// Judgements that are timed together where the middle is of interest.
 const BATCH: usize = 50;
 const WRITES_PER_SECOND: u64 = 5_000;
@@ -36,12 +34,13 @@ fn main() {
     match words[..] {
         [] => {
             memory();
-            judgements();
+            judgements(&SIZES);
             writers();
             pruning();
         }
         ["memory"] => memory(),
-        ["admit"] => judgements(),
+        ["admit"] => judgements(&SIZES),
+        ["admit", links] => judgements(&[links.parse().unwrap_or_default()]),
         ["writer"] => writers(),
         ["prune"] => pruning(),
         ["fill", links] => fill(links.parse().unwrap_or_default()),
@@ -79,11 +78,11 @@ fn fill(links: usize) {
     black_box(&index);
 }
 
-fn judgements() {
+fn judgements(sizes: &[usize]) {
     println!("\none judgement, nanoseconds (median of batches of {BATCH}; tails of single ones, clock included)");
     println!("{:>12} {:>8} {:>8} {:>8} {:>8}", "links", "median", "p50", "p99", "p99.9");
     with_tokens(|tokens| {
-        for links in [0, 1_000, 1_000_000, 10_000_000] {
+        for &links in sizes {
             let index = judged_index(links);
             let mut batches = Vec::new();
             for _ in 0..20 {
@@ -218,21 +217,13 @@ fn quantile(times: &mut [Duration], share: f64) -> u128 {
 
 /// An index with that many revoked links.
 fn index(links: usize) -> Index {
-    let index = Index::default();
-    for id in random_ids(1).take(links) {
-        index.apply(Change::Link { id, until: NOW.plus(HOUR) });
-    }
-    index.freshness().set_complete(MOMENT);
-    index.freshness().set_beat(MOMENT);
-    index
+    fixture::index(random_ids(1).take(links))
 }
 
 /// The same with a cut-off of each kind that covers nobody here.
 fn judged_index(links: usize) -> Index {
     let index = index(links);
-    for member in ["s:other", "a:other", "k:2", "i:image/other.jpg", "p:image/other/", "*"] {
-        index.apply(Change::CutOff { member, score: 1 });
-    }
+    fixture::add_cut_offs(&index);
     index
 }
 
@@ -254,41 +245,16 @@ fn resident() -> usize {
 }
 
 fn with_tokens(work: impl FnOnce(&[VerifiedToken<'_>])) {
-    let secret = Secret::new(entropy::random::<32>().to_vec());
-    let entry = KeyEntry { id: KeyId(1), state: KeyState::Active, secret };
-    let keyring = Keyring::new(&[entry]).unwrap_or_else(|error| panic!("{error}"));
-    let texts: Vec<String> = (0..TOKENS).filter_map(|number| mint(&keyring, number).ok()).collect();
-    let mut buffers: Vec<TokenBuffer> = (0..texts.len()).map(|_| TokenBuffer::default()).collect();
-    let name = CollectionName::parse("image").unwrap_or_else(|error| panic!("{error}"));
-    let rules = CollectionRules { name, max_ttl: HOUR * 2, dotfiles: Dotfiles::Hidden, resume_grace: Duration::ZERO };
-    let presentation = Presentation { now: NOW, client_address: None, resumes: false };
-    let verified: Vec<VerifiedToken<'_>> = texts
+    let keyring = fixture::keyring();
+    let links = fixture::links(&keyring, TOKENS);
+    let mut buffers: Vec<TokenBuffer> = (0..TOKENS).map(|_| TokenBuffer::default()).collect();
+    let verified: Vec<VerifiedToken<'_>> = links
         .iter()
         .zip(&mut buffers)
-        .filter_map(|(text, buffer)| {
-            verify(UntrustedToken::parse(text, buffer).ok()?, rules, &keyring, presentation).ok()
+        .filter_map(|(link, buffer)| {
+            verify(UntrustedToken::parse(link, buffer).ok()?, fixture::rules(), &keyring, PRESENTATION).ok()
         })
         .collect();
     assert_eq!(verified.len(), TOKENS);
     work(&verified);
-}
-
-fn mint(keyring: &Keyring, number: usize) -> Result<String, Invalid> {
-    let path = format!("users/{number}/holiday/IMG_{number:04}.jpg");
-    let claims = Claims {
-        client: ClientName::parse("backend")?,
-        subject: Some(Subject::parse("user-4711")?),
-        expires_at: NOW.plus(HOUR),
-        not_before: None,
-        issued_at: NOW,
-        path: MediaPath::parse(&path, Dotfiles::Hidden)?,
-        file_name: None,
-        disposition: None,
-        content_type: None,
-        networks: Networks::default(),
-        max_downloads: None,
-        rate_limit: None,
-    };
-    let name = CollectionName::parse("image")?;
-    seal(keyring, name, entropy::token_id(), &claims).map_err(|_| Invalid::NotAFolder)
 }

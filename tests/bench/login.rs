@@ -16,15 +16,14 @@
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../integration/support/identity.rs"]
 mod identity;
+#[path = "fixture/server.rs"]
+mod server;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use identity::{KeyServer, Signer, seconds};
-use serde_json::{Value, json};
+use serde_json::json;
+use server::Server;
 
 const ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 const ROUNDS: usize = 9;
@@ -33,105 +32,9 @@ const LINKS: usize = 1_000;
 /// Users whose logins come again and again.
 const USERS: usize = 100;
 
-/// A server of our own, ended with the bench.
-struct Server {
-    process: Child,
-    folder: tempfile::TempDir,
-    api_key: String,
-}
-
-impl Server {
-    fn start(providers: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("lg").tempdir_in("/tmp").unwrap();
-        let socket = folder.path().join("all.sock");
-        let configuration = format!(
-            "public_url = \"http://links.test\"\ndata_dir = {:?}\n[listen]\ndownload = \"unix:{s}\"\napi = \"unix:{s}\"\n\
-             ops = \"unix:{s}\"\n[log]\nlevel = \"error\"\n[collections.image]\nedge = \"nginx\"\n{providers}",
-            folder.path().join("data"),
-            s = socket.display(),
-        );
-        std::fs::write(folder.path().join("linkgate.toml"), configuration).unwrap();
-        run(folder.path(), &["keys", "new"]);
-        let added =
-            run(folder.path(), &["clients", "add", "backend", "--role", "mint", "--allow", "users/**", "--json"]);
-        let added: Value = serde_json::from_slice(&added).unwrap();
-        let process = command(folder.path(), &["serve"]).stdout(Stdio::null()).spawn().unwrap();
-        while UnixStream::connect(&socket).is_err() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { process, folder, api_key: added["key"].as_str().unwrap().to_owned() }
-    }
-
-    fn connection(&self) -> Connection {
-        let stream = UnixStream::connect(self.folder.path().join("all.sock")).unwrap();
-        Connection { reader: BufReader::new(stream.try_clone().unwrap()), stream }
-    }
-
-    /// Nanoseconds of processor time that every thread has used.
-    fn cpu(&self) -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
-        let files: Vec<PathBuf> = tasks.map(|task| task.unwrap().path().join("schedstat")).collect();
-        let used = |file: &PathBuf| {
-            let text = std::fs::read_to_string(file).unwrap_or_default();
-            text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or_default()
-        };
-        files.iter().map(used).sum()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_linkgate"));
-    command.args(arguments).arg("--config").arg(folder.join("linkgate.toml")).env_clear().stdin(Stdio::null());
-    command
-}
-
-fn run(folder: &Path, arguments: &[&str]) -> Vec<u8> {
-    let output = command(folder, arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    output.stdout
-}
-
-/// One connection, kept alive.
-struct Connection {
-    stream: UnixStream,
-    reader: BufReader<UnixStream>,
-}
-
-impl Connection {
-    /// Asks for a link; answers the status.
-    fn mint(&mut self, credential: &str, user: usize) -> u16 {
-        let body = format!("{{\"path\":\"users/{user}/holiday/IMG_0001.jpg\"}}");
-        let request = format!(
-            "POST /v1/links HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAuthorization: Bearer \
-             {credential}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.stream.write_all(request.as_bytes()).unwrap();
-        let (mut status, mut length) = (0, 0);
-        loop {
-            let mut line = String::new();
-            self.reader.read_line(&mut line).unwrap();
-            let line = line.trim_end().to_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(rest) = line.strip_prefix("http/1.1 ") {
-                status = rest[..3].parse().unwrap();
-            }
-            if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.parse().unwrap();
-            }
-        }
-        self.reader.read_exact(&mut vec![0; length]).unwrap();
-        status
-    }
+/// Asks for a link; answers the status.
+fn mint(connection: &mut server::Connection, credential: &str, user: usize) -> u16 {
+    connection.post("/v1/links", credential, &format!("{{\"path\":\"users/{user}/holiday/IMG_0001.jpg\"}}"))
 }
 
 /// A login as providers make them, with a few claims besides those we look at.
@@ -194,12 +97,12 @@ fn main() {
     for round in 0..=ROUNDS {
         for contender in &mut contenders {
             let credentials = (contender.credentials)(round);
-            while connection.mint(&credentials[0].0, credentials[0].1) == 503 {
+            while mint(&mut connection, &credentials[0].0, credentials[0].1) == 503 {
                 std::thread::sleep(Duration::from_millis(50));
             }
             let before = server.cpu();
             for (credential, user) in &credentials {
-                let status = connection.mint(credential, *user);
+                let status = mint(&mut connection, credential, *user);
                 assert_eq!(status, 201, "{}", contender.name);
             }
             let cost = (server.cpu() - before) as f64 / credentials.len() as f64 / 1e3;
