@@ -119,6 +119,8 @@ fn links_between_documents_lead_somewhere() {
     let documents = [
         "README.md",
         "docs/architecture.md",
+        "docs/guide-backend.md",
+        "docs/guide-mobile.md",
         "docs/token.md",
         "docs/nginx.md",
         "docs/http-api.md",
