@@ -32,8 +32,8 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 255;
-/// How long an answer is given again.
-pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long an answer is given again: long enough for whoever lost it, and short, for it takes room in the store.
+pub const KEPT_FOR: Duration = Duration::from_secs(60 * 60);
 /// How long a request that is never answered stands in the way: longer than any may take.
 const CLAIMED_FOR: Duration = Duration::from_secs(90);
 /// What answers are sealed for.

@@ -42,7 +42,7 @@ fn take_key(operation: &mut Value) {
     let key = json!({
         "name": "Idempotency-Key", "in": "header", "required": false,
         "description": "Names what is to be done, so that sending it twice does it once: the first answer that did \
-                        something is given again for 24 hours.",
+                        something is given again for an hour.",
         "schema": { "type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES, "pattern": "^[!-~]+$" },
     });
     take_parameter(operation, key);
