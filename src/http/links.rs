@@ -26,7 +26,7 @@ use crate::token::MintRefusal;
 
 /// Make a link
 ///
-/// Every call makes a new link. Whether the file is there is found out by the download. `refresh_after` is when an app
+/// Every call makes a new link, unless it is to be `stable`. Whether the file is there is found out by the download. `refresh_after` is when an app
 /// should ask for a new link, so that a picture never breaks on screen.
 #[utoipa::path(
     post, path = "/v1/links", operation_id = "mintLink", tag = tags::LINKS, security(("api_key" = ["mint"])),

@@ -85,9 +85,10 @@ pub struct MintRequest {
     /// How many downloads the link is good for; any number when left out.
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub max_downloads: Option<u64>,
-    /// Bytes per second. Not supported yet: leave it out.
+    /// How fast it may be downloaded, in bytes per second; as fast as it goes when left out.
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_u64)]
     pub rate_limit: Option<u64>,
-    /// The same URL for the same request. Not supported yet: leave it out, or say `false`.
+    /// Whether the same request gives the same URL for half of the life that is asked for, so that caches hit.
     pub stable: Option<bool>,
 }
 

@@ -75,8 +75,7 @@ pub fn settle(
     for _ in 0..=MAX_REPLACEMENTS {
         (claims.issued_at, claims.expires_at) = (window.issued_at, window.expires_at);
         let id = stable_id(keyring, collection, claims);
-        let was_lifted = || last_lifted_link(revocations, id);
-        if !revocations.has_link(id) && !was_lifted() {
+        if !revocations.has_link(id) && !was_lifted(revocations, id) {
             return Ok(id);
         }
         window = window.issued_after(window.issued_at);
@@ -84,9 +83,13 @@ pub fn settle(
     Err(MintError::Covered(Kind::Link))
 }
 
-fn last_lifted_link(revocations: &dyn RevocationView, id: TokenId) -> bool {
-    let member = || Target::Lifted(Box::new(Target::Link(id))).member();
-    revocations.may_have(b'l') && revocations.cut_off(member().as_bytes()).is_some()
+/// Whether a revocation of this one link was lifted.
+fn was_lifted(revocations: &dyn RevocationView, id: TokenId) -> bool {
+    if !revocations.may_have(b'l') {
+        return false;
+    }
+    let member = Target::Lifted(Box::new(Target::Link(id))).member();
+    revocations.cut_off(member.as_bytes()).is_some()
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use crate::http::ProblemKind;
 use crate::mint::MAX_BATCH;
 use crate::revocation::{DEFAULT_PAGE, MAX_PAGE, MAX_REASON_BYTES};
 use crate::token::{
-    MAX_DOWNLOADS, MAX_FILE_NAME_BYTES, MAX_NETWORKS, MAX_PATH_BYTES, MAX_SUBJECT_BYTES, MAX_TOKEN_CHARS,
+    MAX_DOWNLOADS, MAX_FILE_NAME_BYTES, MAX_NETWORKS, MAX_PATH_BYTES, MAX_RATE_LIMIT, MAX_SUBJECT_BYTES,
+    MAX_TOKEN_CHARS,
 };
 
 /// Every operation, with what to call it when something is wrong with it.
@@ -100,6 +101,7 @@ fn limits_are_those_of_the_code() {
         assert_eq!(mint[member]["maxLength"], max, "{member}");
     }
     assert_eq!(mint["max_downloads"]["maximum"], MAX_DOWNLOADS);
+    assert_eq!(mint["rate_limit"]["maximum"], MAX_RATE_LIMIT);
     assert_eq!(mint["client_networks"]["maxItems"], MAX_NETWORKS);
     let revoke = &schemas["RevokeRequest"]["properties"];
     assert_eq!(revoke["reason"]["maxLength"], MAX_REASON_BYTES);
