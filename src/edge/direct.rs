@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
@@ -51,9 +51,9 @@ impl DirectFiles {
 
     /// One of the files, whether it is there or not, to be sent at most at some rate: bytes per second.
     pub fn file(&self, path: MediaPath<'_>, rate_limit: Option<NonZeroU64>) -> DirectFile {
-        let mut text = BytesMut::from("/");
+        let mut text = Vec::from(b"/");
         push_path(&mut text, path.as_str());
-        DirectFile { service: self.service.clone(), path: text.freeze(), rate_limit }
+        DirectFile { service: self.service.clone(), path: text.into(), rate_limit }
     }
 }
 
@@ -70,7 +70,7 @@ impl DirectFile {
     ///
     /// # Errors
     /// The file is missing, or is not one: there is nothing to say about it then.
-    pub async fn send(&self, method: &Method, request: &HeaderMap, reply: EdgeReply) -> io::Result<Response<FileBody>> {
+    pub async fn send(&self, method: &Method, request: &HeaderMap, reply: EdgeReply<HeaderMap>) -> io::Result<Response<FileBody>> {
         let uri = Uri::from_maybe_shared(self.path.clone()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut headers = request.clone();
         if headers.get(RANGE).is_some_and(|range| !range.as_bytes().starts_with(b"bytes=")) {
@@ -89,7 +89,7 @@ impl DirectFile {
         }
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => {
-                response.headers_mut().extend(reply.into_headers());
+                response.headers_mut().extend(reply.into_head());
             }
             StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => {}
             _ => return Err(io::ErrorKind::NotFound.into()),

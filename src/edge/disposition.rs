@@ -1,17 +1,14 @@
 //! `Content-Disposition` for any file name (RFC 6266, RFC 8187).
 
-use bytes::{Bytes, BytesMut};
-
 use super::encode::{is_unreserved, push_byte};
 use crate::token::{Disposition, MAX_FILE_NAME_BYTES, changes_direction};
 
 /// Longest ending that is kept when a name is cut.
 const MAX_EXTENSION_BYTES: usize = 16;
 
-/// The header's value: a fallback in ASCII that every client understands, and the name itself in UTF-8 when the
+/// Appends the header's value: a fallback in ASCII that every client understands, and the name itself in UTF-8 when the
 /// fallback is not it. Characters that turn text around become `_`, so that a name shows what it is.
-pub fn content_disposition(disposition: Disposition, name: &str) -> Bytes {
-    let mut out = BytesMut::with_capacity(48 + name.len() * 2);
+pub fn push_content_disposition(out: &mut Vec<u8>, disposition: Disposition, name: &str) {
     out.extend_from_slice(match disposition {
         Disposition::Attachment => b"attachment; filename=\"",
         Disposition::Inline => b"inline; filename=\"".as_slice(),
@@ -20,7 +17,7 @@ pub fn content_disposition(disposition: Disposition, name: &str) -> Bytes {
     for character in shortened(name) {
         let plain = is_plain(character);
         is_exact &= plain;
-        out.extend_from_slice(&[if plain { character as u8 } else { b'_' }]);
+        out.push(if plain { character as u8 } else { b'_' });
     }
     out.extend_from_slice(b"\"");
     if !is_exact {
@@ -28,11 +25,10 @@ pub fn content_disposition(disposition: Disposition, name: &str) -> Bytes {
         for character in shortened(name) {
             let character = if changes_direction(character) || character.is_control() { '_' } else { character };
             for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                push_byte(&mut out, byte);
+                push_byte(out, byte);
             }
         }
     }
-    out.freeze()
 }
 
 /// What may stand between the quotes without being misread by anybody: no quotes, backslashes, percent signs.
@@ -59,15 +55,20 @@ const _: () =
 mod tests {
     use super::*;
 
+    fn value(disposition: Disposition, name: &str) -> String {
+        let mut out = Vec::new();
+        push_content_disposition(&mut out, disposition, name);
+        String::from_utf8(out).unwrap()
+    }
+
     fn attachment(name: &str) -> String {
-        String::from_utf8(content_disposition(Disposition::Attachment, name).to_vec()).unwrap()
+        value(Disposition::Attachment, name)
     }
 
     #[test]
     fn a_plain_name_needs_no_second_form() {
         assert_eq!(attachment("cat 1.jpg"), "attachment; filename=\"cat 1.jpg\"");
-        let inline = content_disposition(Disposition::Inline, "a.png");
-        assert_eq!(&inline[..], b"inline; filename=\"a.png\"");
+        assert_eq!(value(Disposition::Inline, "a.png"), "inline; filename=\"a.png\"");
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! Percent-encoding a media path for an internal redirect (RFC 3986 §2).
 
-use bytes::{BufMut, BytesMut};
-
 /// Appends a path; every byte that is not unreserved is encoded, `/` separates segments.
 ///
 /// nginx decodes the value once (`ngx_http_parse_unsafe_uri`): what it then opens is the path, byte for byte.
-pub fn push_path(out: &mut BytesMut, path: &str) {
+pub fn push_path(out: &mut Vec<u8>, path: &str) {
     for byte in path.bytes() {
         if byte == b'/' {
-            out.put_u8(byte);
+            out.push(byte);
         } else {
             push_byte(out, byte);
         }
@@ -16,10 +14,10 @@ pub fn push_path(out: &mut BytesMut, path: &str) {
 }
 
 /// Appends one byte, encoded unless it is unreserved.
-pub fn push_byte(out: &mut BytesMut, byte: u8) {
+pub fn push_byte(out: &mut Vec<u8>, byte: u8) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if is_unreserved(byte) {
-        out.put_u8(byte);
+        out.push(byte);
     } else {
         out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     }
@@ -36,9 +34,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn encode(path: &str) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         push_path(&mut out, path);
-        String::from_utf8(out.to_vec()).unwrap()
+        String::from_utf8(out).unwrap()
     }
 
     fn decode(text: &str) -> Vec<u8> {

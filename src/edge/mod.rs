@@ -12,19 +12,21 @@
 mod direct;
 mod disposition;
 mod encode;
+mod head;
 mod pace;
 
+use std::io::Write;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 pub use self::direct::{DirectFile, DirectFiles, FileBody};
-use self::disposition::content_disposition;
+use self::disposition::push_content_disposition;
 use self::encode::push_path;
+pub use self::head::{Head, WrittenHead};
 use crate::clock::UnixMillis;
 use crate::collection::Collection;
 use crate::revocation::Permit;
@@ -57,68 +59,79 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// What a request asks for.
-    pub fn of(headers: &HeaderMap) -> Self {
-        match headers.get(DELIVERY) {
-            Some(value) if value == "deferred" => Self::Deferred,
+    /// What a request asks for, by the value of its [`DELIVERY`].
+    pub fn of(value: Option<&[u8]>) -> Self {
+        match value {
+            Some(b"deferred") => Self::Deferred,
             _ => Self::Plain,
+        }
+    }
+
+    const fn names(self) -> Names {
+        match self {
+            Self::Plain => {
+                Names { disposition: CONTENT_DISPOSITION, cache_control: CACHE_CONTROL, content_type: CONTENT_TYPE }
+            }
+            Self::Deferred => Names {
+                disposition: DEFERRED_DISPOSITION,
+                cache_control: DEFERRED_CACHE_CONTROL,
+                content_type: CONTENT_TYPE,
+            },
         }
     }
 }
 
-/// The headers of a permitted answer: only a [`Permit`] makes one.
-#[derive(Debug)]
-pub struct EdgeReply {
-    headers: HeaderMap,
+/// What the fields are called that describe the file.
+struct Names {
+    disposition: HeaderName,
+    cache_control: HeaderName,
+    content_type: HeaderName,
 }
 
-impl EdgeReply {
+/// The head of a permitted answer: only a [`Permit`] makes one.
+#[derive(Debug)]
+pub struct EdgeReply<H> {
+    head: H,
+}
+
+impl<H: Head> EdgeReply<H> {
     /// The answer for nginx: go and send that file.
-    pub fn nginx(permit: &Permit<'_>, collection: &Collection, delivery: Delivery, now: UnixMillis) -> Self {
-        let mut headers = HeaderMap::with_capacity(10);
-        let path = permit.token().claims().path.as_str();
-        let mut location = BytesMut::with_capacity(collection.internal_prefix.len() + path.len() + path.len() / 2);
-        location.extend_from_slice(collection.internal_prefix.as_bytes());
-        push_path(&mut location, path);
-        headers.insert(X_ACCEL_REDIRECT, ascii(location.freeze()));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        describe(&mut headers, permit, collection, delivery, now);
-        if let Some(rate) = permit.token().claims().rate_limit {
-            headers.insert(X_ACCEL_LIMIT_RATE, HeaderValue::from(rate.get()));
-        }
-        Self { headers }
+    pub fn nginx(mut head: H, permit: &Permit<'_>, collection: &Collection, delivery: Delivery, now: UnixMillis) -> Self {
+        let claims = permit.token().claims();
+        head.put(&X_ACCEL_REDIRECT, |value| {
+            value.extend_from_slice(collection.internal_prefix.as_bytes());
+            push_path(value, claims.path.as_str());
+        });
+        head.put(&CONTENT_LENGTH, |value| value.push(b'0'));
+        describe(&mut head, permit, collection, &delivery.names(), now);
+        limit_rate(&mut head, permit);
+        Self { head }
     }
 
     /// The answer for an edge that only asks whether to allow, and opens the file itself.
     ///
     /// `None` when the path begins or ends with a space: edges trim header values, and the file would be another.
-    pub fn allow(permit: &Permit<'_>, collection: &Collection, now: UnixMillis) -> Option<Self> {
-        let mut headers = HeaderMap::with_capacity(10);
+    pub fn allow(mut head: H, permit: &Permit<'_>, collection: &Collection, now: UnixMillis) -> Option<Self> {
         let path = permit.token().claims().path.as_str();
         if path.starts_with(' ') || path.ends_with(' ') {
             return None;
         }
-        headers.insert(FILE_PATH, HeaderValue::from_bytes(path.as_bytes()).ok()?);
-        describe(&mut headers, permit, collection, Delivery::Deferred, now);
-        if let Some(content_type) = headers.remove(CONTENT_TYPE) {
-            headers.insert(DEFERRED_CONTENT_TYPE, content_type);
-        }
-        if let Some(rate) = permit.token().claims().rate_limit {
-            headers.insert(X_ACCEL_LIMIT_RATE, HeaderValue::from(rate.get()));
-        }
-        Some(Self { headers })
+        head.put(&FILE_PATH, |value| value.extend_from_slice(path.as_bytes()));
+        let names = Names { content_type: DEFERRED_CONTENT_TYPE, ..Delivery::Deferred.names() };
+        describe(&mut head, permit, collection, &names, now);
+        limit_rate(&mut head, permit);
+        Some(Self { head })
     }
 
-    /// The headers that go onto a file that Linkgate sends itself.
-    pub fn direct(permit: &Permit<'_>, collection: &Collection, now: UnixMillis) -> Self {
-        let mut headers = HeaderMap::with_capacity(10);
-        describe(&mut headers, permit, collection, Delivery::Plain, now);
-        Self { headers }
+    /// What goes onto a file that Linkgate sends itself.
+    pub fn direct(mut head: H, permit: &Permit<'_>, collection: &Collection, now: UnixMillis) -> Self {
+        describe(&mut head, permit, collection, &Delivery::Plain.names(), now);
+        Self { head }
     }
 
-    /// The finished headers.
-    pub fn into_headers(self) -> HeaderMap {
-        self.headers
+    /// The finished head.
+    pub fn into_head(self) -> H {
+        self.head
     }
 }
 
@@ -128,41 +141,36 @@ pub fn has_redirect(headers: &HeaderMap) -> bool {
 }
 
 /// What every edge says about the file.
-fn describe(
-    headers: &mut HeaderMap,
-    permit: &Permit<'_>,
-    collection: &Collection,
-    delivery: Delivery,
-    now: UnixMillis,
-) {
+fn describe(head: &mut impl Head, permit: &Permit<'_>, collection: &Collection, names: &Names, now: UnixMillis) {
     let token = permit.token();
     let claims = token.claims();
-    let (disposition_name, cache_name) = match delivery {
-        Delivery::Plain => (CONTENT_DISPOSITION, CACHE_CONTROL),
-        Delivery::Deferred => (DEFERRED_DISPOSITION, DEFERRED_CACHE_CONTROL),
-    };
     let disposition = claims.disposition.unwrap_or(collection.disposition);
     let name = claims.file_name.map_or_else(|| claims.path.file_name(), |name| name.as_str());
-    headers.insert(disposition_name, ascii(content_disposition(disposition, name)));
+    head.put(&names.disposition, |value| push_content_disposition(value, disposition, name));
     if let Some(content_type) = claims.content_type {
-        headers.insert(CONTENT_TYPE, ascii(Bytes::copy_from_slice(content_type.as_str().as_bytes())));
+        head.put(&names.content_type, |value| value.extend_from_slice(content_type.as_str().as_bytes()));
     }
-    headers.insert(cache_name, cache_control(claims.expires_at.since(now).min(collection.cache)));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(TOKEN_ID, ascii(Bytes::copy_from_slice(token.id().text().as_str().as_bytes())));
+    let life = claims.expires_at.since(now).min(collection.cache);
+    head.put(&names.cache_control, |value| push_cache_control(value, life));
+    head.put(&X_CONTENT_TYPE_OPTIONS, |value| value.extend_from_slice(b"nosniff"));
+    head.put(&REFERRER_POLICY, |value| value.extend_from_slice(b"no-referrer"));
+    head.put(&TOKEN_ID, |value| value.extend_from_slice(token.id().text().as_str().as_bytes()));
+}
+
+/// How fast the edge may send, where the link says so.
+fn limit_rate(head: &mut impl Head, permit: &Permit<'_>) {
+    if let Some(rate) = permit.token().claims().rate_limit {
+        head.put(&X_ACCEL_LIMIT_RATE, |value| push_number(value, rate.get()));
+    }
 }
 
 /// Private to the client, and no longer than the link lives.
-fn cache_control(life: Duration) -> HeaderValue {
-    use std::io::Write;
-    let mut text = Vec::with_capacity(32);
-    let written = write!(text, "private, max-age={}", life.as_secs());
-    debug_assert!(written.is_ok(), "writing to a Vec cannot fail");
-    ascii(text.into())
+fn push_cache_control(value: &mut Vec<u8>, life: Duration) {
+    value.extend_from_slice(b"private, max-age=");
+    push_number(value, life.as_secs());
 }
 
-/// Bytes that were made of visible ASCII here.
-fn ascii(bytes: Bytes) -> HeaderValue {
-    HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| unreachable!("encoders write visible ASCII only"))
+fn push_number(value: &mut Vec<u8>, number: u64) {
+    let written = write!(value, "{number}");
+    debug_assert!(written.is_ok(), "writing to a Vec cannot fail");
 }

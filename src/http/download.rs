@@ -1,4 +1,6 @@
 //! `GET`, `HEAD /download/{collection}/{token}`: judge, and hand over to the edge. Waits on nobody.
+//!
+//! What edges ask all day comes by the [express lane](super::express), everything else from hyper: both are judged here.
 
 use axum::body::Body;
 use http::header::RANGE;
@@ -7,15 +9,16 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tracing::info;
 
+use super::fields::{Fields, to_map};
 use super::listen::Peer;
 use super::metrics::Verdict;
 use super::openapi::{edges, problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::request_id::RequestId;
 use super::state::{AppState, Evidence, Gap};
-use crate::clock::Moment;
+use crate::clock::{Moment, UnixMillis};
 use crate::collection::Collection;
-use crate::edge::{Delivery, DirectFile, EdgeReply, TOKEN_ID};
+use crate::edge::{DELIVERY, Delivery, DirectFile, EdgeReply, TOKEN_ID, WrittenHead};
 use crate::revocation::{Denied, Download, Permit, admit, record};
 use crate::token::{
     KeyId, Keyring, MAX_TOKEN_CHARS, Malformed, Presentation, TokenBuffer, TokenId, UntrustedToken, verify,
@@ -57,26 +60,54 @@ impl Rejection {
 )]
 pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Response<Body> {
     let headers = request.headers();
-    let decided = settle(state, |evidence| decide(state, peer, request, evidence)).await;
-    let delivered = match decided {
+    let asked = Asked { peer, method: request.method(), path: request.uri().path(), fields: headers };
+    let delivered = match settle(state, |evidence| decide(state, asked, evidence)).await {
         Ok(Decision::Edge(reply)) => {
-            state.metrics.count_download(Verdict::Permitted);
             let mut response = Response::new(Body::empty());
-            *response.headers_mut() = reply.into_headers();
-            return response;
+            *response.headers_mut() = reply.into_head();
+            Ok(response)
         }
-        Ok(Decision::Direct(file, reply)) => {
-            let sent = file.send(request.method(), headers, reply).await;
-            sent.map_err(|_| Rejection::new(ProblemKind::FileNotFound, Verdict::FileNotFound))
-        }
+        Ok(Decision::Direct(file, reply)) => match file.send(request.method(), headers, reply).await {
+            Ok(sent) => Ok(sent.map(|body| Body::new(body.map_err(axum::Error::new)))),
+            Err(_) => Err(Rejection::new(ProblemKind::FileNotFound, Verdict::FileNotFound)),
+        },
         Err(rejection) => Err(rejection),
     };
+    conclude(state, delivered, headers)
+}
+
+/// Answers what an edge asks, as [`answer`] does, but writes a permit where it is sent from.
+///
+/// `None` when it was written to `out`, but for the empty line at its end; otherwise the refusal.
+pub async fn write_answer(
+    state: &AppState,
+    asked: Asked<'_, [httparse::Header<'_>]>,
+    out: &mut Vec<u8>,
+) -> Option<Response<Body>> {
+    let mut decide = |evidence: &Evidence| {
+        with_permit(state, asked, evidence, |permit, collection, now| {
+            EdgeReply::nginx(WrittenHead::begin(out), permit, collection, asked.delivery(), now);
+        })
+    };
+    match settle(state, &mut decide).await {
+        Ok(()) => {
+            state.metrics.count_download(Verdict::Permitted);
+            None
+        }
+        Err(rejection) => Some(conclude(state, Err(rejection), &to_map(asked.fields))),
+    }
+}
+
+/// Whether an edge sends the file that a path names: only then may [`write_answer`] be asked.
+pub fn is_edges(state: &AppState, path: &str) -> bool {
+    split(path).is_some_and(|(collection, _)| !state.direct.contains_key(collection))
+}
+
+/// Counts what became of a download, and answers what was refused.
+fn conclude(state: &AppState, delivered: Result<Response<Body>, Rejection>, headers: &HeaderMap) -> Response<Body> {
     let verdict = delivered.as_ref().map_or_else(|rejection| rejection.verdict, |_| Verdict::Permitted);
     state.metrics.count_download(verdict);
-    match delivered {
-        Ok(response) => response.map(|body| Body::new(body.map_err(axum::Error::new))),
-        Err(rejection) => reject(&rejection, headers),
-    }
+    delivered.unwrap_or_else(|rejection| reject(&rejection, headers))
 }
 
 /// Why a judgement has not ended in a permit.
@@ -98,7 +129,10 @@ impl From<Rejection> for Undecided {
 ///
 /// # Errors
 /// The refusal.
-pub async fn settle<T>(state: &AppState, decide: impl Fn(&Evidence) -> Result<T, Undecided>) -> Result<T, Rejection> {
+pub async fn settle<T>(
+    state: &AppState,
+    mut decide: impl FnMut(&Evidence) -> Result<T, Undecided>,
+) -> Result<T, Rejection> {
     let mut evidence = Evidence::default();
     loop {
         match decide(&evidence) {
@@ -112,62 +146,79 @@ pub async fn settle<T>(state: &AppState, decide: impl Fn(&Evidence) -> Result<T,
 /// What a permitted download is answered with.
 enum Decision {
     /// An edge sends the file.
-    Edge(EdgeReply),
+    Edge(EdgeReply<HeaderMap>),
     /// We do.
-    Direct(DirectFile, EdgeReply),
+    Direct(DirectFile, EdgeReply<HeaderMap>),
 }
 
-/// Judges, and finds out who sends the file. Not async, so that no answer carries the token's room along.
-fn decide(
+/// Judges, and finds out who sends the file.
+fn decide(state: &AppState, asked: Asked<'_, HeaderMap>, evidence: &Evidence) -> Result<Decision, Undecided> {
+    with_permit(state, asked, evidence, |permit, collection, now| {
+        let head = HeaderMap::with_capacity(10);
+        match state.direct.get(collection.name().as_str()) {
+            None => Decision::Edge(EdgeReply::nginx(head, permit, collection, asked.delivery(), now)),
+            Some(files) => {
+                let claims = permit.token().claims();
+                let file = files.file(claims.path, claims.rate_limit);
+                Decision::Direct(file, EdgeReply::direct(head, permit, collection, now))
+            }
+        }
+    })
+}
+
+/// Judges, and lets `reply` answer a permit. Not async, so that no answer carries the token's room along.
+pub fn with_permit<T, F: Fields + ?Sized>(
     state: &AppState,
-    peer: Peer,
-    request: &Request<Incoming>,
+    asked: Asked<'_, F>,
     evidence: &Evidence,
-) -> Result<Decision, Undecided> {
-    let method = request.method();
-    if method != Method::GET && method != Method::HEAD {
+    reply: impl FnOnce(&Permit<'_>, &Collection, UnixMillis) -> T,
+) -> Result<T, Undecided> {
+    if asked.method != Method::GET && asked.method != Method::HEAD {
         return Err(Rejection::new(ProblemKind::MethodNotAllowed, Verdict::BadRequest).into());
     }
     let now = state.clock.now();
     let keyring = state.signing.keyring.load();
     let mut buffer = TokenBuffer::default();
-    let asked = Asked { peer, path: request.uri().path(), headers: request.headers(), begins: method == Method::GET };
     let judged = judge(state, &keyring, asked, evidence, now, &mut buffer);
     state.metrics.observe_judgement(state.clock.uptime().saturating_sub(now.uptime));
     let (permit, collection) = judged?;
-    match state.direct.get(collection.name().as_str()) {
-        None => {
-            let delivery = Delivery::of(request.headers());
-            Ok(Decision::Edge(EdgeReply::nginx(&permit, collection, delivery, now.wall)))
-        }
-        Some(files) => {
-            let claims = permit.token().claims();
-            let file = files.file(claims.path, claims.rate_limit);
-            Ok(Decision::Direct(file, EdgeReply::direct(&permit, collection, now.wall)))
-        }
-    }
+    Ok(reply(&permit, collection, now.wall))
 }
 
 /// Who asks for what.
-#[derive(Clone, Copy)]
-pub struct Asked<'r> {
+pub struct Asked<'r, F: ?Sized> {
     pub peer: Peer,
+    pub method: &'r Method,
     pub path: &'r str,
-    pub headers: &'r HeaderMap,
-    /// Whether bytes are wanted: a HEAD is no download.
-    pub begins: bool,
+    pub fields: &'r F,
+}
+
+impl<F: ?Sized> Clone for Asked<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: ?Sized> Copy for Asked<'_, F> {}
+
+impl<F: Fields + ?Sized> Asked<'_, F> {
+    fn delivery(&self) -> Delivery {
+        Delivery::of(self.fields.first(&DELIVERY))
+    }
 }
 
 /// Judges the link a path names; the permit borrows from the keyring's and the buffer's owner.
-pub fn judge<'t>(
+fn judge<'t, F: Fields + ?Sized>(
     state: &'t AppState,
     keyring: &Keyring,
-    asked: Asked<'_>,
+    asked: Asked<'_, F>,
     evidence: &Evidence,
     now: Moment,
     buffer: &'t mut TokenBuffer,
 ) -> Result<(Permit<'t>, &'t Collection), Undecided> {
-    let Asked { peer, path, headers, begins } = asked;
+    let Asked { peer, method, path, fields } = asked;
+    // Whether bytes are wanted: a HEAD is no download.
+    let begins = method != Method::HEAD;
     let invalid = || Rejection::new(ProblemKind::InvalidLink, Verdict::Malformed);
     let (collection, token) = split(path).ok_or_else(invalid)?;
     let collection = state.signing.collections.get(collection).ok_or_else(invalid)?;
@@ -176,8 +227,8 @@ pub fn judge<'t>(
         _ => invalid(),
     })?;
     let named = (token.key_id(), token.token_id());
-    let client_address = state.listen.client_address(peer, headers);
-    let presentation = Presentation { now: now.wall, client_address, resumes: begins && resumes(headers) };
+    let client_address = state.listen.client_address(peer, fields);
+    let presentation = Presentation { now: now.wall, client_address, resumes: begins && resumes(fields) };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {
         problem: Problem::from(refusal).kind(),
         verdict: refusal.into(),
@@ -210,10 +261,9 @@ pub fn judge<'t>(
 }
 
 /// Whether a request goes on with a download: it asks for one range that does not begin at the file's beginning.
-fn resumes(headers: &HeaderMap) -> bool {
-    let mut ranges = headers.get_all(RANGE).iter();
-    let (Some(range), None) = (ranges.next(), ranges.next()) else { return false };
-    let begin = range.to_str().ok().and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+fn resumes<F: Fields + ?Sized>(fields: &F) -> bool {
+    let range = fields.only(&RANGE).and_then(|range| std::str::from_utf8(range).ok());
+    let begin = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
     begin.is_some_and(|(first, last)| first.parse().is_ok_and(|first: u64| first > 0) && !last.contains(','))
 }
 

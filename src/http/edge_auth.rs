@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::download::{self, Asked, Rejection, Undecided};
 use super::listen::Peer;
@@ -18,7 +18,6 @@ use super::openapi::{edges, tags};
 use super::problem::ProblemKind;
 use super::state::{AppState, Evidence};
 use crate::edge::EdgeReply;
-use crate::token::TokenBuffer;
 
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
@@ -43,14 +42,16 @@ pub async fn judge(
     let Some(path) = original_path(&headers) else {
         return refuse(StatusCode::UNAUTHORIZED, "missing");
     };
-    let asked = Asked { peer, path, headers: &headers, begins: !is_head(&headers) };
+    // An edge that does not say which method it was asked with is taken to want the file.
+    let method = if is_head(&headers) { Method::HEAD } else { Method::GET };
+    let asked = Asked { peer, method: &method, path, fields: &headers };
     let allowed = download::settle(&state, |evidence| decide(&state, asked, evidence)).await;
     match allowed {
         Ok(reply) => {
             state.metrics.count_download(Verdict::Permitted);
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
-            *response.headers_mut() = reply.into_headers();
+            *response.headers_mut() = reply.into_head();
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
@@ -63,22 +64,23 @@ pub async fn judge(
     }
 }
 
-fn decide(state: &AppState, asked: Asked<'_>, evidence: &Evidence) -> Result<EdgeReply, Undecided> {
+fn decide(
+    state: &AppState,
+    asked: Asked<'_, HeaderMap>,
+    evidence: &Evidence,
+) -> Result<EdgeReply<HeaderMap>, Undecided> {
     let asked = Asked { path: canonical(asked.path)?, ..asked };
-    let now = state.clock.now();
-    let keyring = state.signing.keyring.load();
-    let mut buffer = TokenBuffer::default();
-    let judged = download::judge(state, &keyring, asked, evidence, now, &mut buffer);
-    state.metrics.observe_judgement(state.clock.uptime().saturating_sub(now.uptime));
-    let (permit, collection) = judged?;
-    EdgeReply::allow(&permit, collection, now.wall).ok_or(Undecided::Refused(Rejection {
+    let allowed = download::with_permit(state, asked, evidence, |permit, collection, now| {
+        EdgeReply::allow(HeaderMap::with_capacity(10), permit, collection, now)
+    })?;
+    allowed.ok_or(Undecided::Refused(Rejection {
         problem: ProblemKind::InvalidLink,
         verdict: Verdict::Refused,
         token: None,
     }))
 }
 
-/// Whether the edge was asked for a file's head only. An edge that does not say is taken to want the file.
+/// Whether the edge was asked for a file's head only.
 fn is_head(headers: &HeaderMap) -> bool {
     [ORIGINAL_METHOD, FORWARDED_METHOD].iter().any(|name| headers.get(name).is_some_and(|method| method == "HEAD"))
 }

@@ -7,10 +7,11 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingUnixStream;
 use std::path::{Path, PathBuf};
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::fields::Fields;
 use crate::token::parse_network;
 
 /// Connections that may wait to be accepted.
@@ -110,11 +111,11 @@ pub enum Peer {
 impl ListenConfig {
     /// The client's address: the peer's own, or what a trusted proxy says. `None` when a proxy is not trusted to
     /// say, or says nothing that is an address: such a client is inside no network.
-    pub fn client_address(&self, peer: Peer, headers: &HeaderMap) -> Option<IpAddr> {
+    pub fn client_address<F: Fields + ?Sized>(&self, peer: Peer, fields: &F) -> Option<IpAddr> {
         if self.trusted_proxies.trusts(peer) {
             // A list such as X-Forwarded-For grows to the right: the last item is our proxy's own observation.
-            let value = headers.get_all(&self.client_address_header).iter().next_back()?.to_str().ok()?;
-            return value.rsplit(',').next()?.trim().parse().ok();
+            let value = fields.lines(&self.client_address_header).next_back()?;
+            return std::str::from_utf8(value).ok()?.rsplit(',').next()?.trim().parse().ok();
         }
         match peer {
             Peer::Tcp(address) => Some(address.ip()),
@@ -192,6 +193,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
 
     #[test]
     fn addresses_are_hosts_with_ports_or_socket_paths() {

@@ -16,13 +16,16 @@
 //!
 //! A route stands here and its documentation at its handler: [`openapi`] says how, and makes the document of it.
 //!
-//! A download does not pass through the router: [`Routes`] hands it straight to [`download`].
+//! A download does not pass through the router: [`Routes`] hands it straight to [`download`], and the [`express`] lane
+//! does so without hyper.
 
 mod client_bodies;
 mod clients;
 mod credentials;
 mod download;
 mod edge_auth;
+mod express;
+mod fields;
 mod idempotency;
 mod json;
 mod links;
@@ -60,6 +63,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::credentials::Caller;
+use self::download::Asked;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};
 pub use self::problem::{Problem, ProblemKind, TYPE_PREFIX};
@@ -150,18 +154,35 @@ impl Routes {
 
 impl Answer for Routes {
     async fn answer(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
-        let response = if self.has_downloads && request.uri().path().starts_with(download::PREFIX) {
+        self.guard(if self.has_downloads && request.uri().path().starts_with(download::PREFIX) {
             download::answer(&self.state, peer, &request).await
         } else {
             self.call(peer, request.map(Body::new)).await
-        };
-        if response.status() != http::StatusCode::OK && has_redirect(response.headers()) {
-            // Edges follow a redirect header whatever the status says: this must never leave the house.
-            self.state.metrics.count_guarded();
-            tracing::error!("an answer that was no permit carried a redirect header");
-            return Problem::new(ProblemKind::Internal).into_response();
+        })
+    }
+
+    fn is_edges(&self, path: &str) -> bool {
+        self.has_downloads && download::is_edges(&self.state, path)
+    }
+
+    async fn write_answer(
+        &self,
+        asked: Asked<'_, [httparse::Header<'_>]>,
+        out: &mut Vec<u8>,
+    ) -> Option<Response<Body>> {
+        download::write_answer(&self.state, asked, out).await.map(|response| self.guard(response))
+    }
+}
+
+impl Routes {
+    /// Edges follow a redirect header whatever the status says: that of a refusal must never leave the house.
+    fn guard(&self, response: Response<Body>) -> Response<Body> {
+        if response.status() == http::StatusCode::OK || !has_redirect(response.headers()) {
+            return response;
         }
-        response
+        self.state.metrics.count_guarded();
+        tracing::error!("an answer that was no permit carried a redirect header");
+        Problem::new(ProblemKind::Internal).into_response()
     }
 }
 

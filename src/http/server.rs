@@ -1,7 +1,10 @@
 //! The connections: accepted within limits, served by one service, drained at the end.
 
 use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,10 +14,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
+use super::download::Asked;
+use super::express;
 use super::listen::{Listener, Peer};
 
 /// What one process takes on at most.
@@ -57,6 +62,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Answers one request.
 pub trait Answer: Send + Sync + 'static {
     fn answer(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Whether an edge sends what a path names.
+    fn is_edges(&self, path: &str) -> bool;
+
+    /// Answers an edge: `None` when a permit was written to `out`, but for the empty line at its end.
+    fn write_answer(
+        &self,
+        asked: Asked<'_, [httparse::Header<'_>]>,
+        out: &mut Vec<u8>,
+    ) -> impl Future<Output = Option<Response<Body>>> + Send;
 }
 
 /// Serves a listener until `stop` turns true, then drains it.
@@ -87,10 +102,19 @@ pub async fn serve(
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let Ok(slot) = slot else { break };
-        let connection = graceful.watch(connection(stream, peer, &service, limits));
+        let (service, watcher, stop) = (Arc::clone(&service), graceful.watcher(), stop.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%error, "a connection ended early");
+            let mut stream = stream;
+            let bounds = express::Bounds { headers: limits.headers, idle: limits.header_timeout };
+            match express::serve(&mut stream, peer, &*service, bounds, stop).await {
+                Ok(None) => {}
+                Ok(Some(read)) => {
+                    let stream = Resumed { read, at: 0, stream };
+                    if let Err(error) = watcher.watch(connection(stream, peer, &service, limits)).await {
+                        debug!(%error, "a connection ended early");
+                    }
+                }
+                Err(error) => debug!(%error, "a connection ended early"),
             }
             drop(slot);
         });
@@ -104,7 +128,7 @@ pub async fn serve(
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-async fn accept(listener: &Listener) -> std::io::Result<(Box<dyn Stream>, Peer)> {
+async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Peer)> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
@@ -119,8 +143,55 @@ async fn accept(listener: &Listener) -> std::io::Result<(Box<dyn Stream>, Peer)>
     }
 }
 
-fn connection<A: Answer>(
+/// A stream of which a part was read already.
+struct Resumed {
+    read: Vec<u8>,
+    at: usize,
     stream: Box<dyn Stream>,
+}
+
+impl AsyncRead for Resumed {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let left = &this.read[this.at..];
+        if left.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(context, room);
+        }
+        let taken = left.len().min(room.remaining());
+        room.put_slice(&left[..taken]);
+        this.at += taken;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Resumed {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+fn connection<A: Answer>(
+    stream: Resumed,
     peer: Peer,
     service: &Arc<A>,
     limits: Limits,
