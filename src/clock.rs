@@ -5,8 +5,9 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use httpdate::HttpDate;
 use time::OffsetDateTime;
 use time::format_description::well_known;
 
@@ -41,6 +42,11 @@ impl UnixMillis {
         let parsed = OffsetDateTime::parse(text, &well_known::Rfc3339).ok()?;
         let millis = parsed.unix_timestamp_nanos() / 1_000_000;
         u64::try_from(millis).ok().map(Self)
+    }
+
+    /// The second as HTTP writes it (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn to_http(self) -> HttpDate {
+        HttpDate::from(UNIX_EPOCH + Duration::from_millis(self.min(Self::MAX).0))
     }
 }
 
@@ -271,7 +277,7 @@ impl Clock for SystemClock {
 /// How far the machine's wall clock is ahead of an uptime, in milliseconds.
 #[allow(clippy::disallowed_methods, reason = "the one reader of the machine's clocks")]
 fn wall_ahead(uptime: Duration) -> u64 {
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let wall = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     millis(wall.saturating_sub(uptime))
 }
 

@@ -70,7 +70,12 @@ impl DirectFile {
     ///
     /// # Errors
     /// The file is missing, or is not one: there is nothing to say about it then.
-    pub async fn send(&self, method: &Method, request: &HeaderMap, reply: EdgeReply<HeaderMap>) -> io::Result<Response<FileBody>> {
+    pub async fn send(
+        &self,
+        method: &Method,
+        request: &HeaderMap,
+        reply: EdgeReply<HeaderMap>,
+    ) -> io::Result<Response<FileBody>> {
         let uri = Uri::from_maybe_shared(self.path.clone()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut headers = request.clone();
         if headers.get(RANGE).is_some_and(|range| !range.as_bytes().starts_with(b"bytes=")) {

@@ -1,7 +1,13 @@
 //! Where the header fields of a permitted answer go.
 
+use std::fmt::Display;
+use std::io::Write;
+
 use bytes::Bytes;
+use http::header::DATE;
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::clock::UnixMillis;
 
 /// The head of a permitted answer while it is made.
 pub trait Head {
@@ -26,10 +32,12 @@ pub struct WrittenHead<'o> {
 
 impl<'o> WrittenHead<'o> {
     /// Begins an answer in place of whatever `out` holds.
-    pub fn begin(out: &'o mut Vec<u8>) -> Self {
+    pub fn begin(out: &'o mut Vec<u8>, now: UnixMillis) -> Self {
         out.clear();
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-        Self { out }
+        let mut head = Self { out };
+        head.put(&DATE, |value| push(value, now.to_http()));
+        head
     }
 }
 
@@ -42,6 +50,12 @@ impl Head for WrittenHead<'_> {
         assert!(self.out[from..].iter().all(|byte| is_field_byte(*byte)), "{UNFIT}");
         self.out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Appends what something looks like as text.
+pub fn push(value: &mut Vec<u8>, shown: impl Display) {
+    let written = write!(value, "{shown}");
+    debug_assert!(written.is_ok(), "writing to a Vec cannot fail");
 }
 
 /// RFC 9110 §5.5, without the tab.
@@ -57,14 +71,17 @@ mod tests {
 
     fn put(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = b"what was there before".to_vec();
-        WrittenHead::begin(&mut out).put(&http::header::CONTENT_TYPE, write);
+        WrittenHead::begin(&mut out, UnixMillis(784_111_777_500)).put(&http::header::CONTENT_TYPE, write);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn a_head_is_written_as_it_is_sent() {
         let text = put(|value| value.extend_from_slice("image/png; n=\u{e9}".as_bytes()));
-        assert_eq!(text, "HTTP/1.1 200 OK\r\ncontent-type: image/png; n=\u{e9}\r\n");
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-type: image/png; n=\u{e9}\r\n"
+        );
     }
 
     #[test]

@@ -15,7 +15,6 @@ mod encode;
 mod head;
 mod pace;
 
-use std::io::Write;
 use std::time::Duration;
 
 use http::header::{
@@ -26,6 +25,7 @@ use http::{HeaderMap, HeaderName};
 pub use self::direct::{DirectFile, DirectFiles, FileBody};
 use self::disposition::push_content_disposition;
 use self::encode::push_path;
+use self::head::push;
 pub use self::head::{Head, WrittenHead};
 use crate::clock::UnixMillis;
 use crate::collection::Collection;
@@ -96,7 +96,13 @@ pub struct EdgeReply<H> {
 
 impl<H: Head> EdgeReply<H> {
     /// The answer for nginx: go and send that file.
-    pub fn nginx(mut head: H, permit: &Permit<'_>, collection: &Collection, delivery: Delivery, now: UnixMillis) -> Self {
+    pub fn nginx(
+        mut head: H,
+        permit: &Permit<'_>,
+        collection: &Collection,
+        delivery: Delivery,
+        now: UnixMillis,
+    ) -> Self {
         let claims = permit.token().claims();
         head.put(&X_ACCEL_REDIRECT, |value| {
             value.extend_from_slice(collection.internal_prefix.as_bytes());
@@ -160,17 +166,12 @@ fn describe(head: &mut impl Head, permit: &Permit<'_>, collection: &Collection, 
 /// How fast the edge may send, where the link says so.
 fn limit_rate(head: &mut impl Head, permit: &Permit<'_>) {
     if let Some(rate) = permit.token().claims().rate_limit {
-        head.put(&X_ACCEL_LIMIT_RATE, |value| push_number(value, rate.get()));
+        head.put(&X_ACCEL_LIMIT_RATE, |value| push(value, rate.get()));
     }
 }
 
 /// Private to the client, and no longer than the link lives.
 fn push_cache_control(value: &mut Vec<u8>, life: Duration) {
     value.extend_from_slice(b"private, max-age=");
-    push_number(value, life.as_secs());
-}
-
-fn push_number(value: &mut Vec<u8>, number: u64) {
-    let written = write!(value, "{number}");
-    debug_assert!(written.is_ok(), "writing to a Vec cannot fail");
+    push(value, life.as_secs());
 }

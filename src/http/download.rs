@@ -3,8 +3,8 @@
 //! What edges ask all day comes by the [express lane](super::express), everything else from hyper: both are judged here.
 
 use axum::body::Body;
-use http::header::RANGE;
-use http::{HeaderMap, Method, Request, Response};
+use http::header::{DATE, RANGE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tracing::info;
@@ -86,7 +86,7 @@ pub async fn write_answer(
 ) -> Option<Response<Body>> {
     let mut decide = |evidence: &Evidence| {
         with_permit(state, asked, evidence, |permit, collection, now| {
-            EdgeReply::nginx(WrittenHead::begin(out), permit, collection, asked.delivery(), now);
+            EdgeReply::nginx(WrittenHead::begin(out, now), permit, collection, asked.delivery(), now);
         })
     };
     match settle(state, &mut decide).await {
@@ -94,7 +94,12 @@ pub async fn write_answer(
             state.metrics.count_download(Verdict::Permitted);
             None
         }
-        Err(rejection) => Some(conclude(state, Err(rejection), &to_map(asked.fields))),
+        Err(rejection) => {
+            let mut response = conclude(state, Err(rejection), &to_map(asked.fields));
+            let date = state.clock.now().wall.to_http().to_string();
+            response.headers_mut().extend(HeaderValue::try_from(date).map(|date| (DATE, date)));
+            Some(response)
+        }
     }
 }
 
@@ -283,7 +288,7 @@ fn reject(rejection: &Rejection, headers: &HeaderMap) -> Response<Body> {
     let mut response = problem.into_response_for(headers);
     let is_authentic = matches!(rejection.problem, ProblemKind::Expired | ProblemKind::Revoked | ProblemKind::UsedUp);
     if let (true, Some((_, id))) = (is_authentic, rejection.token)
-        && let Ok(id) = http::HeaderValue::from_str(id.text().as_str())
+        && let Ok(id) = HeaderValue::from_str(id.text().as_str())
     {
         response.headers_mut().insert(TOKEN_ID, id);
     }

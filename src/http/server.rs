@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,13 +15,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
 use super::download::Asked;
-use super::express;
+use super::express::{self, Left};
 use super::listen::{Listener, Peer};
 
 /// What one process takes on at most.
@@ -88,7 +90,7 @@ pub async fn serve(
             accepted = accept(&listener) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let (stream, peer) = match accepted {
+        let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
@@ -104,17 +106,14 @@ pub async fn serve(
         let Ok(slot) = slot else { break };
         let (service, watcher, stop) = (Arc::clone(&service), graceful.watcher(), stop.clone());
         tokio::spawn(async move {
-            let mut stream = stream;
-            let bounds = express::Bounds { headers: limits.headers, idle: limits.header_timeout };
-            match express::serve(&mut stream, peer, &*service, bounds, stop).await {
-                Ok(None) => {}
-                Ok(Some(read)) => {
-                    let stream = Resumed { read, at: 0, stream };
-                    if let Err(error) = watcher.watch(connection(stream, peer, &service, limits)).await {
-                        debug!(%error, "a connection ended early");
-                    }
+            let served = match accepted {
+                Accepted::Tcp(stream, address) => {
+                    converse(stream, Peer::Tcp(address), service, limits, watcher, stop).await
                 }
-                Err(error) => debug!(%error, "a connection ended early"),
+                Accepted::Unix(stream) => converse(stream, Peer::Unix, service, limits, watcher, stop).await,
+            };
+            if let Err(error) = served {
+                debug!(%error, "a connection ended early");
             }
             drop(slot);
         });
@@ -125,22 +124,66 @@ pub async fn serve(
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+/// A connection before anything was read from it.
+enum Accepted {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream),
+}
 
-async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, Peer)> {
-    match listener {
+async fn accept(listener: &Listener) -> io::Result<Accepted> {
+    Ok(match listener {
         Listener::Tcp(listener) => {
             let (stream, address) = listener.accept().await?;
             // Small answers must not wait for the acknowledgement of the one before.
             stream.set_nodelay(true)?;
-            Ok((Box::new(stream), Peer::Tcp(address)))
+            Accepted::Tcp(stream.into_std()?, address)
         }
-        Listener::Unix(listener, _) => {
-            let (stream, _) = listener.accept().await?;
-            Ok((Box::new(stream), Peer::Unix))
-        }
+        Listener::Unix(listener, _) => Accepted::Unix(listener.accept().await?.0.into_std()?),
+    })
+}
+
+/// What a connection is to hyper.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Hands a stream to the runtime.
+trait IntoStream {
+    fn into_stream(self) -> io::Result<Box<dyn Stream>>;
+}
+
+impl IntoStream for std::net::TcpStream {
+    fn into_stream(self) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(tokio::net::TcpStream::from_std(self)?))
     }
+}
+
+impl IntoStream for std::os::unix::net::UnixStream {
+    fn into_stream(self) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(tokio::net::UnixStream::from_std(self)?))
+    }
+}
+
+/// Serves a connection to its end: in the express lane as far as that goes, then by hyper.
+async fn converse<S>(
+    stream: S,
+    peer: Peer,
+    service: Arc<impl Answer>,
+    limits: Limits,
+    watcher: Watcher,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()>
+where
+    S: IntoStream + AsFd + AsRawFd + Send + Sync,
+    for<'s> &'s S: io::Read + io::Write,
+{
+    let bounds = express::Bounds { headers: limits.headers, idle: limits.header_timeout };
+    let Some(Left { stream, unsent, read }) = express::serve(stream, peer, &*service, bounds, stop).await? else {
+        return Ok(());
+    };
+    let mut stream = stream.into_stream()?;
+    stream.write_all(&unsent).await?;
+    let stream = Resumed { read, at: 0, stream };
+    watcher.watch(connection(stream, peer, &service, limits)).await.map_err(io::Error::other)
 }
 
 /// A stream of which a part was read already.

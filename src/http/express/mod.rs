@@ -9,12 +9,15 @@ mod head;
 mod wire;
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use self::head::Room;
@@ -36,18 +39,31 @@ pub struct Bounds {
     pub idle: Duration,
 }
 
-/// Serves a connection while it brings nothing but plain questions; `None` when it has ended, else what was read and is
-/// to be answered by somebody else.
+/// A connection that is somebody else's business now.
+pub struct Left<S> {
+    pub stream: S,
+    /// The part of an answer that the client has not taken yet.
+    pub unsent: Vec<u8>,
+    /// What was read and is still to be answered.
+    pub read: Vec<u8>,
+}
+
+/// Serves a connection, which does not block, while it brings nothing but plain questions. `None` when it has ended.
 ///
 /// # Errors
 /// When the connection broke.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
+pub async fn serve<S>(
+    stream: S,
     peer: Peer,
     service: &impl Answer,
     bounds: Bounds,
     mut stop: watch::Receiver<bool>,
-) -> io::Result<Option<Vec<u8>>> {
+) -> io::Result<Option<Left<S>>>
+where
+    S: AsFd + AsRawFd + Send + Sync,
+    for<'s> &'s S: Read + Write,
+{
+    let stream = register(stream)?;
     let stopping = stop.clone();
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
     let mut period = pin!(tokio::time::sleep(bounds.idle));
@@ -56,13 +72,12 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut out = Vec::with_capacity(ANSWER_BYTES);
     loop {
         let read = poll_fn(|context| {
-            let mut room = ReadBuf::new(&mut input);
-            if let Poll::Ready(read) = std::pin::Pin::new(&mut *stream).poll_read(context, &mut room) {
-                return Poll::Ready(read.map(|()| room.filled().len()));
+            if let Poll::Ready(read) = poll_read(&stream, context, &mut input) {
+                return Poll::Ready(read);
             }
             let is_over = stopped.as_mut().poll(context).is_ready();
             while !is_over && period.as_mut().poll(context).is_ready() {
-                if !std::mem::take(&mut was_active) {
+                if !mem::take(&mut was_active) {
                     return Poll::Ready(Ok(0));
                 }
                 // The clock need not be read to know when the next period ends.
@@ -77,10 +92,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         }
         was_active = true;
         let mut room = Room::default();
-        let Some(head) = head::parse(&input[..read], &mut room, bounds.headers).filter(|head| service.is_edges(head.path))
-        else {
+        let head = head::parse(&input[..read], &mut room, bounds.headers);
+        let Some(head) = head.filter(|head| service.is_edges(head.path)) else {
             input.truncate(read);
-            return Ok(Some(input));
+            return Ok(Some(Left { stream: stream.into_inner(), unsent: Vec::new(), read: input }));
         };
         let is_last = stopping.has_changed().unwrap_or(true);
         let asked = Asked { peer, method: &head.method, path: head.path, fields: head.fields };
@@ -88,9 +103,57 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             None => wire::end(&mut out, is_last),
             Some(response) => wire::write(&mut out, response, &head.method, is_last).await?,
         }
-        stream.write_all(&out).await?;
+        let sent = write_now(stream.get_ref(), &out)?;
+        if sent < out.len() {
+            out.drain(..sent);
+            return Ok(Some(Left { stream: stream.into_inner(), unsent: out, read: Vec::new() }));
+        }
         if is_last {
             return Ok(None);
+        }
+    }
+}
+
+/// Lets the runtime say when there is something to read, and nothing else: an answer nearly always finds room, and a Unix
+/// socket would wake the process each time the edge has read one.
+#[expect(deprecated, reason = "its successor is unsafe, lest descriptors be closed early: an owned stream's is not")]
+fn register<S: AsFd + AsRawFd>(stream: S) -> io::Result<AsyncFd<S>> {
+    AsyncFd::with_interest(stream, Interest::READABLE)
+}
+
+/// Reads what is there.
+fn poll_read<S>(stream: &AsyncFd<S>, context: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>>
+where
+    S: AsRawFd,
+    for<'s> &'s S: Read,
+{
+    loop {
+        let mut readiness = ready!(stream.poll_read_ready(context))?;
+        match readiness.get_inner().read(room) {
+            Ok(read) => {
+                // Room was left, so there is no more: one call to the kernel less.
+                if read < room.len() {
+                    readiness.clear_ready();
+                }
+                return Poll::Ready(Ok(read));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_ready(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// Writes as much as is taken at once; says how much.
+fn write_now<S>(mut stream: &S, bytes: &[u8]) -> io::Result<usize>
+where
+    for<'s> &'s S: Write,
+{
+    loop {
+        match stream.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+            other => return other,
         }
     }
 }
