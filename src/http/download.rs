@@ -232,6 +232,8 @@ fn judge<'t, F: Fields + ?Sized>(
         _ => invalid(),
     })?;
     let named = (token.key_id(), token.token_id());
+    // By the time the signature has been checked it is here.
+    state.index.expect(named.1);
     let client_address = state.listen.client_address(peer, fields);
     let presentation = Presentation { now: now.wall, client_address, resumes: begins && resumes(fields) };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {

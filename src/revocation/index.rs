@@ -54,6 +54,12 @@ impl Index {
         judge(&Look { tables: &self.tables.load(), freshness: &self.freshness })
     }
 
+    /// Says that this link will be judged soon: what is known about it comes from memory meanwhile. Whoever made the id
+    /// up, nothing but time is lost.
+    pub fn expect(&self, id: TokenId) {
+        self.tables.load().links.expect(id);
+    }
+
     /// Takes a step.
     pub fn apply(&self, change: Change<'_>) {
         let tables = self.tables.load();
@@ -151,10 +157,6 @@ struct Look<'i> {
 impl RevocationView for Look<'_> {
     fn has_link(&self, id: TokenId) -> bool {
         self.tables.links.contains(id)
-    }
-
-    fn expect_link(&self, id: TokenId) {
-        self.tables.links.expect(id);
     }
 
     fn cut_off(&self, member: &[u8]) -> Option<u64> {

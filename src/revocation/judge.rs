@@ -16,9 +16,6 @@ pub trait RevocationView {
     /// Whether this one link is revoked.
     fn has_link(&self, id: TokenId) -> bool;
 
-    /// Says that this link will be asked about: what that takes can be fetched meanwhile.
-    fn expect_link(&self, _id: TokenId) {}
-
     /// The cut-off of a member, in milliseconds: links issued at or before it are refused.
     fn cut_off(&self, member: &[u8]) -> Option<u64>;
 
@@ -118,8 +115,6 @@ pub fn admit<'t>(
 
 /// The kind of revocation that covers a link, if any does.
 pub fn covers(view: &dyn RevocationView, token: &VerifiedToken<'_>) -> Option<Kind> {
-    // The cut-offs are looked at while the link's entry is on its way here from memory.
-    view.expect_link(token.id());
     let covered = covering(view, Bearings::of(token));
     if view.has_link(token.id()) {
         return Some(Kind::Link);

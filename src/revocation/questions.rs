@@ -197,10 +197,6 @@ pub struct Informed<'v> {
 }
 
 impl RevocationView for Informed<'_> {
-    fn expect_link(&self, id: TokenId) {
-        self.view.expect_link(id);
-    }
-
     fn has_link(&self, id: TokenId) -> bool {
         self.view.has_link(id)
     }

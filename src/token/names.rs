@@ -70,22 +70,21 @@ impl<'a> MediaPath<'a> {
     /// Says which rule the text breaks.
     pub fn parse(text: &'a str, dotfiles: Dotfiles) -> Result<Self, Invalid> {
         bounded(text, MAX_PATH_BYTES)?;
-        if text.contains('\\') {
+        let bytes = text.as_bytes();
+        if bytes.contains(&b'\\') {
             return Err(Invalid::Backslash);
         }
-        if text.chars().any(char::is_control) {
+        if has_control(text) {
             return Err(Invalid::Control);
         }
-        if text.starts_with('/') || text.ends_with('/') {
+        if bytes.starts_with(b"/") || bytes.ends_with(b"/") {
             return Err(Invalid::OuterSlash);
         }
-        for segment in text.split('/') {
+        for segment in bytes.split(|byte| *byte == b'/') {
             match segment {
-                "" => return Err(Invalid::EmptySegment),
-                "." | ".." => return Err(Invalid::DotSegment),
-                _ if segment.starts_with('.') && dotfiles == Dotfiles::Hidden => {
-                    return Err(Invalid::HiddenSegment);
-                }
+                [] => return Err(Invalid::EmptySegment),
+                b"." | b".." => return Err(Invalid::DotSegment),
+                [b'.', ..] if dotfiles == Dotfiles::Hidden => return Err(Invalid::HiddenSegment),
                 _ => {}
             }
         }
@@ -112,7 +111,7 @@ impl<'a> Subject<'a> {
     /// Says which rule the text breaks.
     pub fn parse(text: &'a str) -> Result<Self, Invalid> {
         bounded(text, MAX_SUBJECT_BYTES)?;
-        if text.chars().any(char::is_control) {
+        if has_control(text) {
             return Err(Invalid::Control);
         }
         Ok(Self(text))
@@ -195,6 +194,16 @@ impl<'a> FileName<'a> {
     /// The name as text.
     pub const fn as_str(self) -> &'a str {
         self.0
+    }
+}
+
+/// Whether there is a control character (Unicode category Cc). What is ASCII, as nearly everything is, is told by its
+/// bytes.
+fn has_control(text: &str) -> bool {
+    if text.is_ascii() {
+        text.bytes().fold(false, |found, byte| found | byte.is_ascii_control())
+    } else {
+        text.chars().any(char::is_control)
     }
 }
 

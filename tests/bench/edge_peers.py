@@ -84,13 +84,13 @@ class Bench:
             (self.media / f"{i}.jpg").write_bytes(os.urandom(20480))
         self.urls = {}
 
-    def start(self, name, cmd, env=None, wait=None):
+    def start(self, name, cmd, env=None, wait=None, patience=90):
         log = open(W / f"{name}.log", "w")
         p = subprocess.Popen(cmd, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                              env={**os.environ, **(env or {})})
         self.procs.append(p)
         self.pids[name] = p.pid
-        for _ in range(900):
+        for _ in range(patience * 10):
             if p.poll() is not None:
                 sys.exit(f"{name} died: {(W / f'{name}.log').read_text()[-2000:]}")
             if wait is None or wait(W / f"{name}.log"):
@@ -190,19 +190,19 @@ http {{ {luablock} access_log off; sendfile on; tcp_nopush on; keepalive_request
                        "before": ["front", "before", "redis_before"]}
         if "django" in only:
             self.django()
-        if "project" in only:
+        if "project" in only and self.a.project:
             self.project("project", REDISP)
         if "before" in only:
             self.start("redis_before", ["redis-server", "--port", str(REDISP + 5), "--save", "", "--appendonly", "no", "--dir", str(W)],
                        wait=self.port(REDISP + 5))
             self.project("before", REDISP + 5, {"BINARY": os.path.abspath(self.a.before)})
 
-    def project(self, name, redis, more=None):
+    def project(self, name, redis, more=None, patience=90):
         urls = W / f"{name}.urls"
         self.start(name, [os.path.abspath(self.a.project)], env={
             "MEDIA_DIR": str(self.media), "REDIS_URL": f"redis://127.0.0.1:{redis}/", "UPSTREAM_SOCKET": str(W / f"{name}.sock"),
             "INTERNAL_PREFIX": "/media/", "PUBLIC_URL": f"http://127.0.0.1:{FRONT}", "URLS_OUT": str(urls), **(more or {})},
-            wait=lambda log: "READY" in log.read_text())
+            wait=lambda log: "READY" in log.read_text(), patience=patience)
         self.urls[name] = [re.sub(r"^https?://[^/]+", "", url) for url in urls.read_text().split()]
 
     def django(self):
@@ -250,7 +250,7 @@ application = get_wsgi_application()
         self.urls["django"] = urls
         self.start("django", [f"{v}/bin/gunicorn", "-w", "4", "-b", f"127.0.0.1:{DJP}", "--chdir", str(d), "app:application"], wait=self.port(DJP))
 
-    def wrk(self, name, secs):
+    def wrk(self, name, secs, connections=64):
         u = W / f"{name}.lst"
         u.write_text("\n".join(self.urls[name]))
         s = W / f"{name}.lua"
@@ -261,19 +261,19 @@ done=function(su,la,re) io.write(string.format("R %d %d %d %d %f\\n", su.request
         g = [self.pids[x] for x in self.groups[name] if x in self.pids]
         front = [self.pids["front"]]
         c0, f0 = cpu(g), cpu(front)
-        o = sh(f"wrk -t1 -c64 -d{secs}s -s {s} http://127.0.0.1:{port_of(name)}")
+        o = sh(f"wrk -t1 -c{connections} -d{secs}s -s {s} http://127.0.0.1:{port_of(name)}")
         c1, f1 = cpu(g), cpu(front)
         n, us, bad, err, p99 = re.search(r"^R (\d+) (\d+) (\d+) (\d+) ([\d.]+)", o, re.M).groups()
         n = int(n)
         return {"rps": n / (int(us) / 1e6), "cpu_us": (c1 - c0) / max(n, 1) * 1e6, "front_us": (f1 - f0) / max(n, 1) * 1e6, "p99_ms": float(p99), "bad": int(bad) + int(err)}
 
-    def stop(self):
-        for p in reversed(self.procs):
+    def stop(self, *procs):
+        for p in procs or self.procs[::-1]:
             try:
                 os.killpg(p.pid, signal.SIGTERM)
             except ProcessLookupError:
                 pass
-        for p in self.procs:
+        for p in procs or self.procs:
             try:
                 p.wait(5)
             except subprocess.TimeoutExpired:
@@ -315,4 +315,5 @@ def main():
         b.stop()
 
 
-main()
+if __name__ == "__main__":
+    main()

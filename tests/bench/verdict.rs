@@ -1,6 +1,6 @@
 //! What one verdict costs: `cargo bench --bench verdict`.
 //!
-//! verify + admit with empty lists, a thousand and a million revoked links, and what refusing garbage costs.
+//! verify + admit with empty lists, a thousand, a million and ten million revoked links, and what refusing garbage costs.
 
 use std::hint::black_box;
 
@@ -29,6 +29,7 @@ fn index(links: usize) -> Index {
 fn verdict(index: &Index, keyring: &Keyring, text: &str) -> bool {
     let mut buffer = TokenBuffer::default();
     let Ok(token) = UntrustedToken::parse(text, &mut buffer) else { return false };
+    index.expect(token.token_id());
     let Ok(verified) = verify(token, fixture::rules(), keyring, PRESENTATION) else { return false };
     index.look(|view| admit(view, POLICY, verified, MOMENT).is_ok())
 }
@@ -37,7 +38,7 @@ fn verdicts(criterion: &mut Criterion) {
     let keyring = fixture::keyring();
     let tokens = fixture::links(&keyring, TOKENS);
     let mut group = criterion.benchmark_group("verdict");
-    for revoked in [0, 1_000, 1_000_000] {
+    for revoked in [0, 1_000, 1_000_000, 10_000_000] {
         let index = index(revoked);
         let mut next = tokens.iter().cycle();
         group.bench_function(BenchmarkId::new("permitted", revoked), |bencher| {
