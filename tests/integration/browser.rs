@@ -14,13 +14,13 @@ const PICTURE: &[u8] = &[
     1, 0, 0x18, 0xdd, 0x8d, 0xb0, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
 
-/// Opens a page with a picture behind a freshly minted link; answers the link.
-fn show(linkgate: &Linkgate, nginx: &Nginx, browser: &Browser, is_stable: bool) -> Value {
+/// Opens a page of that name with a picture behind a freshly minted link; answers the link.
+fn show(linkgate: &Linkgate, nginx: &Nginx, browser: &Browser, page: &str, is_stable: bool) -> Value {
     let link = linkgate.mint(&json!({
         "path": "dot.png", "expires_in": 500_000, "disposition": "inline", "content_type": "image/png", "stable": is_stable,
     }));
-    nginx.page("page.html", &format!("<title>A dot</title><img src=\"{}\">", path_of(&link)));
-    browser.open(&nginx.url("/page.html"));
+    nginx.page(page, &format!("<title>A dot</title><img src=\"{}\">", path_of(&link)));
+    browser.open(&nginx.url(&format!("/{page}")));
     assert_eq!(browser.run("return document.images[0].naturalWidth"), 1, "the picture is shown");
     browser.open("about:blank");
     link
@@ -35,13 +35,13 @@ fn a_picture_behind_a_stable_link_is_fetched_once_however_often_the_link_is_mint
     let browser = Browser::start();
     let fetched = |link: &Value| nginx.log().matches(link["id"].as_str().unwrap()).count();
 
-    let first = show(&linkgate, &nginx, &browser, true);
-    let second = show(&linkgate, &nginx, &browser, true);
+    let show = |page, is_stable| show(&linkgate, &nginx, &browser, page, is_stable);
+    let (first, second) = (show("1.html", true), show("2.html", true));
     assert_eq!(first["url"], second["url"]);
     assert_eq!(fetched(&first), 1, "{}", nginx.log());
 
     // The same with links that are made anew: this is what stable links are for.
-    let (first, second) = (show(&linkgate, &nginx, &browser, false), show(&linkgate, &nginx, &browser, false));
+    let (first, second) = (show("3.html", false), show("4.html", false));
     assert_eq!((fetched(&first), fetched(&second)), (1, 1), "{}", nginx.log());
 }
 
@@ -52,7 +52,7 @@ fn a_picture_that_was_revoked_is_not_shown_again_once_the_browser_asks() {
     linkgate.file("dot.png", PICTURE);
     let nginx = Nginx::start(&linkgate, Variant::Redirect);
     let browser = Browser::start();
-    let link = show(&linkgate, &nginx, &browser, true);
+    let link = show(&linkgate, &nginx, &browser, "page.html", true);
     linkgate.revoke(&json!({ "path": "dot.png" }));
     crate::support::eventually("the browser asks again and is refused", || {
         browser.open(&nginx.url("/page.html"));

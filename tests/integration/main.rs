@@ -24,6 +24,7 @@ mod described;
 mod direct;
 mod documents;
 mod embedded;
+mod express;
 mod faults;
 mod history;
 mod loading;

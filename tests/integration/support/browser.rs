@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::http::{Place, parse, raw};
+use super::http::{Connection, Place};
 use super::{Process, eventually, folder, free_port};
 
 /// Chromium without a window, its profile in a folder of its own.
@@ -62,15 +62,14 @@ impl Browser {
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let body = body.to_string();
-        // The driver answers only to a host that is this machine.
+        // The driver answers only to a host that is this machine, and keeps connections that were to be closed.
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        let answer =
-            raw(&self.place, (head + &body).as_bytes()).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        parse(&answer, method).unwrap().json()["value"].clone()
+        let mut connection = Connection::open(&self.place);
+        connection.send(head + &body);
+        connection.answer(method).unwrap_or_else(|| panic!("{method} {path}: no answer")).json()["value"].clone()
     }
 }
 

@@ -47,13 +47,26 @@ impl Response {
     }
 }
 
-trait Stream: Read + Write {}
-impl<S: Read + Write> Stream for S {}
+trait Stream: Read + Write + Send {
+    /// Another handle on the same connection.
+    fn another(&self) -> Box<dyn Stream>;
+}
 
-/// Sends bytes as they are and reads until the server closes.
-pub fn raw(place: &Place, request: &[u8]) -> std::io::Result<Vec<u8>> {
+impl Stream for UnixStream {
+    fn another(&self) -> Box<dyn Stream> {
+        Box::new(self.try_clone().unwrap())
+    }
+}
+
+impl Stream for TcpStream {
+    fn another(&self) -> Box<dyn Stream> {
+        Box::new(self.try_clone().unwrap())
+    }
+}
+
+fn connect(place: &Place) -> std::io::Result<Box<dyn Stream>> {
     let timeout = Some(Duration::from_secs(20));
-    let mut stream: Box<dyn Stream> = match place {
+    Ok(match place {
         Place::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(timeout)?;
@@ -62,9 +75,56 @@ pub fn raw(place: &Place, request: &[u8]) -> std::io::Result<Vec<u8>> {
         Place::Tcp(address) => {
             let stream = TcpStream::connect(address)?;
             stream.set_read_timeout(timeout)?;
+            stream.set_nodelay(true)?;
             Box::new(stream)
         }
-    };
+    })
+}
+
+/// A connection that is kept: one request after another, or several at once.
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    unread: Vec<u8>,
+}
+
+impl Connection {
+    pub fn open(place: &Place) -> Self {
+        let stream = connect(place).unwrap_or_else(|error| panic!("{place:?}: {error}"));
+        Self { stream, unread: Vec::new() }
+    }
+
+    /// The same connection, for another thread to send on.
+    pub fn another(&self) -> Self {
+        Self { stream: self.stream.another(), unread: Vec::new() }
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Reads the answer to the next request, which must have a length; `None` when the server has closed instead.
+    pub fn answer(&mut self, method: &str) -> Option<Response> {
+        loop {
+            if let Some(response) = parse(&self.unread, method) {
+                let head = self.unread.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+                let body = if method == "HEAD" { 0 } else { response.body.len() };
+                self.unread.drain(..head + body);
+                return Some(response);
+            }
+            let mut part = [0; 4096];
+            match self.stream.read(&mut part) {
+                Ok(0) => return None,
+                Ok(read) => self.unread.extend(&part[..read]),
+                Err(error) => panic!("no answer: {error}"),
+            }
+        }
+    }
+}
+
+/// Sends bytes as they are and reads until the server closes.
+pub fn raw(place: &Place, request: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = connect(place)?;
     // A server may answer and close before it has read everything.
     let _ = stream.write_all(request);
     let mut answer = Vec::new();
