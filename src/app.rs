@@ -323,7 +323,11 @@ pub fn install_crypto() {
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
     // The edge works on the same machine: half of it is enough, and fewer threads wake each other less.
     let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
-    tokio::runtime::Builder::new_multi_thread()
+    let mut builder = match workers {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder
         .worker_threads(workers)
         .enable_all()
         .build()

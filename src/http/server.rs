@@ -174,7 +174,6 @@ async fn converse<S>(
 ) -> io::Result<()>
 where
     S: IntoStream + AsFd + AsRawFd + Send + Sync,
-    for<'s> &'s S: io::Read + io::Write,
 {
     let bounds = express::Bounds { headers: limits.headers, idle: limits.header_timeout };
     let Some(Left { stream, unsent, read }) = express::serve(stream, peer, &*service, bounds, stop).await? else {

@@ -15,6 +15,7 @@ Contenders:
   secure_link  nginx by itself: MD5 over path and time, no revocation
   null         an upstream nginx over TCP that always answers X-Accel-Redirect without checking anything
   null_unix    the same over a Unix socket: the limit of this design
+  null_like    the same, asked with Linkgate's links and answering with Linkgate's header fields: what those cost by themselves
   lua_redis    Lua in nginx: HMAC-SHA1, and one Redis EXISTS a request
   django       a view, a row in PostgreSQL, X-Accel-Redirect; gunicorn with sync workers
   project      Linkgate, started by the script that --project names, such as tests/bench/edge_project
@@ -127,7 +128,10 @@ events {{ worker_connections 4096; }}
 """
         self.nginx("nullup", "user root;" + (common % ("nullup", "nullup")) + f"""
 http {{ access_log off; keepalive_requests 1000000;
- server {{ listen 127.0.0.1:{NULLP}; listen unix:{W}/null.sock; location ~ ^/null/(.*)$ {{ add_header X-Accel-Redirect /media/$1; add_header Content-Disposition 'attachment; filename="a.jpg"'; return 200; }} }} }}
+ server {{ listen 127.0.0.1:{NULLP}; listen unix:{W}/null.sock; location ~ ^/null/(.*)$ {{ add_header X-Accel-Redirect /media/$1; add_header Content-Disposition 'attachment; filename="a.jpg"'; return 200; }}
+  location /like/ {{ add_header X-Accel-Redirect /media/0.jpg; add_header Content-Disposition 'attachment; filename="0.jpg"';
+   add_header Cache-Control 'private, max-age=3599'; add_header X-Content-Type-Options nosniff; add_header Referrer-Policy no-referrer;
+   add_header X-Linkgate-Token-Id iayFaQSMpSzR6I6WgAVJRA; return 200; }} }} }}
 """, NULLP)
         mods = "".join(f"load_module /usr/lib/nginx/modules/{m}.so;\n" for m in ("ndk_http_module", "ngx_http_lua_module"))
         lua = "lua_redis" in only
@@ -169,6 +173,7 @@ http {{ {luablock} access_log off; sendfile on; tcp_nopush on; keepalive_request
   location /sl/ {{ secure_link $arg_md5,$arg_e; secure_link_md5 "$secure_link_expires$uri {SECRET.decode()}"; if ($secure_link = "") {{ return 403; }} if ($secure_link = "0") {{ return 410; }} alias {self.media}/; }}
   location /null/ {{ proxy_pass http://nullup; }}
   location /nullu/ {{ rewrite ^/nullu/(.*)$ /null/$1 break; proxy_pass http://nullux; }}
+  location /like/ {{ proxy_pass http://nullux; }}
   location /dj/ {{ proxy_pass http://dj; }}
   location /download/ {{ proxy_buffer_size 8k; proxy_pass http://proj; }}
   {lualoc}
@@ -186,12 +191,14 @@ http {{ {luablock} access_log off; sendfile on; tcp_nopush on; keepalive_request
             return base64.urlsafe_b64encode(hmac.new(SECRET, f"{exp}{n}".encode(), hashlib.sha1).digest()).decode().rstrip("=")
         self.urls["lua_redis"] = [f"/lua/{exp}/{h(n)}/{n}" for n in names]
         self.groups = {"static": ["front"], "secure_link": ["front"], "null": ["front", "nullup"], "null_unix": ["front", "nullup"],
+                       "null_like": ["front", "nullup"],
                        "lua_redis": ["front", "redis"], "django": ["front", "django", "pg"], "project": ["front", "project", "redis"],
                        "before": ["front", "before", "redis_before"]}
         if "django" in only:
             self.django()
         if "project" in only and self.a.project:
             self.project("project", REDISP)
+            self.urls["null_like"] = [f"/like{url}" for url in self.urls["project"]]
         if "before" in only:
             self.start("redis_before", ["redis-server", "--port", str(REDISP + 5), "--save", "", "--appendonly", "no", "--dir", str(W)],
                        wait=self.port(REDISP + 5))

@@ -9,13 +9,14 @@ mod head;
 mod wire;
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::io::{Errno, retry_on_intr};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
@@ -61,7 +62,6 @@ pub async fn serve<S>(
 ) -> io::Result<Option<Left<S>>>
 where
     S: AsFd + AsRawFd + Send + Sync,
-    for<'s> &'s S: Read + Write,
 {
     let stream = register(stream)?;
     let stopping = stop.clone();
@@ -122,14 +122,14 @@ fn register<S: AsFd + AsRawFd>(stream: S) -> io::Result<AsyncFd<S>> {
 }
 
 /// Reads what is there.
-fn poll_read<S>(stream: &AsyncFd<S>, context: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>>
-where
-    S: AsRawFd,
-    for<'s> &'s S: Read,
-{
+fn poll_read<S: AsFd + AsRawFd>(
+    stream: &AsyncFd<S>,
+    context: &mut Context<'_>,
+    room: &mut [u8],
+) -> Poll<io::Result<usize>> {
     loop {
         let mut readiness = ready!(stream.poll_read_ready(context))?;
-        match readiness.get_inner().read(room) {
+        match retry_on_intr(|| rustix::io::read(stream, &mut *room)) {
             Ok(read) => {
                 // Room was left, so there is no more: one call to the kernel less.
                 if read < room.len() {
@@ -137,23 +137,16 @@ where
                 }
                 return Poll::Ready(Ok(read));
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => readiness.clear_ready(),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Poll::Ready(Err(error)),
+            Err(Errno::AGAIN) => readiness.clear_ready(),
+            Err(error) => return Poll::Ready(Err(error.into())),
         }
     }
 }
 
 /// Writes as much as is taken at once; says how much.
-fn write_now<S>(mut stream: &S, bytes: &[u8]) -> io::Result<usize>
-where
-    for<'s> &'s S: Write,
-{
-    loop {
-        match stream.write(bytes) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
-            other => return other,
-        }
+fn write_now(stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    match retry_on_intr(|| rustix::io::write(&stream, bytes)) {
+        Err(Errno::AGAIN) => Ok(0),
+        other => Ok(other?),
     }
 }
