@@ -1,6 +1,7 @@
 //! The composition root: from a [`Config`] to a running process, and its orderly end.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, watch};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -19,7 +22,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::collection::EdgeKind;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::edge::DirectFiles;
+use crate::http::inherited::{self, Inherited};
 use crate::http::listen::{Address, Listener};
+use crate::http::slots::Slots;
 use crate::http::{AppState, Audience, Caller, Metrics, OPERATOR, Routes, server};
 use crate::identity::Logins;
 use crate::keeper::Keeper;
@@ -34,6 +39,11 @@ use crate::token::MintPolicy;
 pub const OPERATOR_SOCKET: &str = "operator.sock";
 /// Connections for probes and operators, apart from everybody else's.
 const OPERATOR_CONNECTIONS: usize = 64;
+/// Descriptors for everything but connections: files that are sent, the store, listeners.
+const OTHER_DESCRIPTORS: u64 = 256;
+/// How long a process that starts lets downloads wait until it can judge them, and how often it looks.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+const START_PAUSE: Duration = Duration::from_millis(1);
 /// How long saying goodbye to the store may take when the process ends.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest path a Unix socket can have on every platform (`sun_path`), with its final NUL.
@@ -163,6 +173,8 @@ pub struct App {
     config_file: Option<PathBuf>,
     overrides: Overrides,
     listeners: Vec<(Listener, Routes)>,
+    /// Whether sockets were handed over.
+    is_activated: bool,
 }
 
 impl App {
@@ -171,13 +183,13 @@ impl App {
     /// # Errors
     /// Whatever keeps the process from running, in words that say what to do.
     pub async fn start(config: Config, config_file: Option<PathBuf>, overrides: Overrides) -> Result<Self> {
-        let mut bound = Vec::new();
-        for (address, audiences) in audiences(&config) {
-            let listener = Listener::bind(&address, config.listen.socket_mode).await.with_context(|| {
-                format!("cannot listen on {address}; choose another address in [listen] or with --listen")
-            })?;
-            bound.push((listener, audiences));
+        let (bound, is_activated) = listeners(&config).await?;
+        if config.limits.idle_exit.is_some() && !is_activated {
+            warn!(
+                "`limits.idle_exit` counts only with sockets that were handed over: nobody would start Linkgate again"
+            );
         }
+        raise_descriptor_limit(config.limits.connections);
         let of_downloads = |(_, audiences): &&(Listener, Vec<Audience>)| audiences.contains(&Audience::Download);
         let download: Option<SocketAddr> =
             bound.iter().find(of_downloads).and_then(|(listener, _)| listener.tcp_address());
@@ -190,7 +202,7 @@ impl App {
         if config.store == StoreConfig::Embedded {
             listeners.extend(operator_socket(&config, &state).await);
         }
-        Ok(Self { state, config, config_file, overrides, listeners })
+        Ok(Self { state, config, config_file, overrides, listeners, is_activated })
     }
 
     /// The hosts and ports that were bound.
@@ -204,22 +216,33 @@ impl App {
         let _ = self.state.refresh_clients().await;
     }
 
-    /// Answers until `stop` turns true, then drains.
+    /// Answers until `stop` turns true, or nobody came for `limits.idle_exit`; then drains.
     ///
     /// # Errors
     /// When a task that must not end has ended: the process is not to be trusted any more.
     pub async fn run(self, stop: watch::Receiver<bool>, reload: watch::Receiver<()>) -> Result<()> {
-        let Self { state, config, config_file, overrides, listeners } = self;
-        let slots = Arc::new(Semaphore::new(config.limits.connections));
+        let Self { state, config, config_file, overrides, listeners, is_activated } = self;
+        let limits = config.limits;
+        let slots = Slots::new(limits.connections);
+        let (drain, draining) = watch::channel(false);
         let mut servers = JoinSet::new();
         for (listener, routes) in listeners {
-            let slots = if routes.is_for_operators() {
-                Arc::new(Semaphore::new(OPERATOR_CONNECTIONS))
-            } else {
-                Arc::clone(&slots)
-            };
-            servers.spawn(server::serve(listener, Arc::new(routes), config.limits, slots, stop.clone()));
+            let slots = if routes.is_for_operators() { Slots::new(OPERATOR_CONNECTIONS) } else { Arc::clone(&slots) };
+            let (state, draining) = (Arc::clone(&state), draining.clone());
+            servers.spawn(async move {
+                if routes.is_for_downloads_alone() {
+                    until_it_judges(&state, draining.clone()).await;
+                }
+                server::serve(listener, Arc::new(routes), limits, slots, draining).await;
+            });
         }
+        tokio::spawn({
+            let (state, draining) = (Arc::clone(&state), draining.clone());
+            async move {
+                until_it_judges(&state, draining).await;
+                tell_manager(&[NotifyState::Ready, NotifyState::Status("serving")]);
+            }
+        });
         let mut keepers = JoinSet::new();
         let store = Arc::clone(&state.store);
         keepers.spawn({
@@ -233,20 +256,93 @@ impl App {
         let keeper = Keeper::new(state, config_file, overrides, config.key_source);
         keepers.spawn(keeper.run(reload));
 
+        let deserted = async {
+            match limits.idle_exit {
+                Some(span) if is_activated => slots.desertion(span).await,
+                _ => pending().await,
+            }
+        };
         let mut stop = stop;
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
+            () = deserted => info!("nobody has come for a while"),
             ended = keepers.join_next() => {
                 error!(?ended, "a task that must not end has ended");
                 bail!("a task that must not end has ended");
             }
         }
         info!("draining");
+        tell_manager(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+        drain.send_replace(true);
         while servers.join_next().await.is_some() {}
         if tokio::time::timeout(GOODBYE_TIMEOUT, store.close()).await.is_err() {
             warn!("the store was too slow to say goodbye to");
         }
         Ok(())
+    }
+}
+
+/// Every listener with its audiences, and whether any was handed over. What was handed over takes the place of what is
+/// configured: a socket that is named for an audience serves that one, any other whom none is named for.
+async fn listeners(config: &Config) -> Result<(Vec<(Listener, Vec<Audience>)>, bool)> {
+    let inherited = inherited::take().context("a socket that was handed over (LISTEN_FDS) cannot be used")?;
+    let is_activated = !inherited.is_empty();
+    let configured = audiences(config);
+    let named: Vec<_> = inherited.iter().filter_map(|socket| socket.audience).collect();
+    let unnamed: Vec<_> = configured.values().flatten().copied().filter(|one| !named.contains(one)).collect();
+    let mut bound = Vec::new();
+    for Inherited { listener, audience } in inherited {
+        let audiences = audience.map_or_else(|| unnamed.clone(), |audience| vec![audience]);
+        if audiences.is_empty() {
+            bail!("a socket was handed over that nobody is left for: name it download, api or ops (LISTEN_FDNAMES)");
+        }
+        bound.push((listener, audiences));
+    }
+    let served: Vec<_> = bound.iter().flat_map(|(_, audiences)| audiences).copied().collect();
+    for (address, mut audiences) in configured {
+        audiences.retain(|one| !served.contains(one));
+        if audiences.is_empty() {
+            continue;
+        }
+        let listener = Listener::bind(&address, config.listen.socket_mode).await.with_context(|| {
+            format!("cannot listen on {address}; choose another address in [listen] or with --listen")
+        })?;
+        bound.push((listener, audiences));
+    }
+    Ok((bound, is_activated))
+}
+
+/// Waits until it is known what is revoked, for a moment: whoever asks for a file waits gladly before being refused.
+async fn until_it_judges(state: &AppState, mut draining: watch::Receiver<bool>) {
+    let judges = async {
+        while state.judges().await.is_err() {
+            tokio::time::sleep(START_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(START_PATIENCE, judges) => {}
+        _ = draining.wait_for(|draining| *draining) => {}
+    }
+}
+
+/// Tells the service manager (`sd_notify(3)`), where there is one.
+fn tell_manager(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// Lets the process have a descriptor for each connection, as far as it may.
+fn raise_descriptor_limit(connections: usize) {
+    let wanted = connections as u64 + OTHER_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit });
+    if raised.is_err() || most < wanted {
+        warn!(limit = most, "the process may have fewer descriptors than `limits.connections` needs: see `ulimit -n`");
     }
 }
 

@@ -37,8 +37,10 @@ pub const SETTING_NAMES: &[&str] = &[
     "limits.headers",
     "limits.body_bytes",
     "limits.header_timeout",
+    "limits.write_timeout",
     "limits.request_timeout",
     "limits.drain_timeout",
+    "limits.idle_exit",
     "limits.connections",
     "store.url",
     "store.key_prefix",
@@ -256,10 +258,22 @@ fn limits(mut section: Section<'_>) -> Limits {
     let connections = number("connections", 1, 1_000_000, default.connections);
     let mut span = |key, default: Duration| section.span(key).map_or(default, |found| found.value);
     let header_timeout = span("header_timeout", default.header_timeout);
+    let write_timeout = span("write_timeout", default.write_timeout);
     let request_timeout = span("request_timeout", default.request_timeout);
     let drain_timeout = span("drain_timeout", default.drain_timeout);
+    let idle_exit = section.span("idle_exit").map(|found| found.value);
     section.finish();
-    Limits { header_bytes, headers, body_bytes, connections, header_timeout, request_timeout, drain_timeout }
+    Limits {
+        header_bytes,
+        headers,
+        body_bytes,
+        connections,
+        header_timeout,
+        write_timeout,
+        request_timeout,
+        drain_timeout,
+        idle_exit,
+    }
 }
 
 fn collections(section: Section<'_>, overrides: &Overrides, errors: &Errors) -> BTreeMap<String, Collection> {

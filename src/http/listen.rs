@@ -127,10 +127,11 @@ impl ListenConfig {
 /// A socket that is listened on.
 pub enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// With its file, where that is ours to remove.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
-/// The file of a Unix socket; removed when the listener is dropped.
+/// The file of a Unix socket; removed when it is dropped.
 pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
@@ -161,7 +162,7 @@ impl Listener {
                 let listener = UnixListener::bind(path)?;
                 let file = SocketFile(path.clone());
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(socket_mode))?;
-                Ok(Self::Unix(listener, file))
+                Ok(Self::Unix(listener, Some(file)))
             }
         }
     }

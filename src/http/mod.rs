@@ -27,6 +27,7 @@ mod edge_auth;
 mod express;
 mod fields;
 mod idempotency;
+pub mod inherited;
 mod json;
 mod links;
 pub mod listen;
@@ -42,7 +43,9 @@ mod request_id;
 mod revocation_bodies;
 mod revocations;
 pub mod server;
+pub mod slots;
 mod state;
+mod stream;
 mod verifiers;
 pub mod web;
 
@@ -88,6 +91,7 @@ pub enum Audience {
 pub struct Routes {
     state: Arc<AppState>,
     has_downloads: bool,
+    is_for_downloads_alone: bool,
     is_for_operators: bool,
     router: Router,
     request_timeout: Duration,
@@ -122,10 +126,16 @@ impl Routes {
         Self {
             state: Arc::clone(state),
             has_downloads: audiences.contains(&Audience::Download),
+            is_for_downloads_alone: audiences == [Audience::Download],
             is_for_operators: caller.is_some() || audiences == [Audience::Ops],
             router,
             request_timeout: state.limits.request_timeout,
         }
+    }
+
+    /// Whether nobody else comes here, who would want to hear why there are no downloads yet.
+    pub const fn is_for_downloads_alone(&self) -> bool {
+        self.is_for_downloads_alone
     }
 
     /// Whether only operators and their probes come here: they must get through when everybody else waits.

@@ -4,9 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,13 +14,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{Semaphore, watch};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::download::Asked;
 use super::express::{self, Left};
 use super::listen::{Listener, Peer};
+use super::slots::{Activity, Slots};
+use super::stream::{IntoStream, Resumed};
 
 /// What one process takes on at most.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +37,14 @@ pub struct Limits {
     pub connections: usize,
     /// How long a request's head may take to arrive, and how long a connection may idle between requests.
     pub header_timeout: Duration,
+    /// How long a client may take none of its answer.
+    pub write_timeout: Duration,
     /// How long an API request may take.
     pub request_timeout: Duration,
     /// How long a draining process waits for requests under way.
     pub drain_timeout: Duration,
+    /// After how long without connections a process with inherited sockets ends.
+    pub idle_exit: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -52,12 +56,16 @@ impl Default for Limits {
             connections: 10_000,
             // Longer than the 20 s after which the shipped nginx drops an idle connection.
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
+            idle_exit: None,
         }
     }
 }
 
+/// How long a connection that is silent when the process is told to stop may still bring a request.
+const LAST_CHANCE: Duration = Duration::from_millis(250);
 /// How long to wait after `accept` failed, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -81,7 +89,7 @@ pub async fn serve(
     listener: Listener,
     service: Arc<impl Answer>,
     limits: Limits,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     mut stop: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
@@ -98,19 +106,22 @@ pub async fn serve(
                 continue;
             }
         };
-        // Only now, so that a listener nobody calls holds no slot.
+        // Only now, so that a listener nobody calls holds no slot. Whoever was accepted is answered even at the end.
         let slot = tokio::select! {
-            slot = Arc::clone(&slots).acquire_owned() => slot,
-            _ = stop.wait_for(|stop| *stop) => break,
+            slot = slots.take() => Some(slot),
+            _ = stop.wait_for(|stop| *stop) => None,
         };
-        let Ok(slot) = slot else { break };
-        let (service, watcher, stop) = (Arc::clone(&service), graceful.watcher(), stop.clone());
+        let conversation = Conversation {
+            service: Arc::clone(&service),
+            limits,
+            slots: Arc::clone(&slots),
+            watcher: graceful.watcher(),
+            stop: stop.clone(),
+        };
         tokio::spawn(async move {
             let served = match accepted {
-                Accepted::Tcp(stream, address) => {
-                    converse(stream, Peer::Tcp(address), service, limits, watcher, stop).await
-                }
-                Accepted::Unix(stream) => converse(stream, Peer::Unix, service, limits, watcher, stop).await,
+                Accepted::Tcp(stream, address) => conversation.hold(stream, Peer::Tcp(address)).await,
+                Accepted::Unix(stream) => conversation.hold(stream, Peer::Unix).await,
             };
             if let Err(error) = served {
                 debug!(%error, "a connection ended early");
@@ -142,106 +153,67 @@ async fn accept(listener: &Listener) -> io::Result<Accepted> {
     })
 }
 
-/// What a connection is to hyper.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-/// Hands a stream to the runtime.
-trait IntoStream {
-    fn into_stream(self) -> io::Result<Box<dyn Stream>>;
-}
-
-impl IntoStream for std::net::TcpStream {
-    fn into_stream(self) -> io::Result<Box<dyn Stream>> {
-        Ok(Box::new(tokio::net::TcpStream::from_std(self)?))
-    }
-}
-
-impl IntoStream for std::os::unix::net::UnixStream {
-    fn into_stream(self) -> io::Result<Box<dyn Stream>> {
-        Ok(Box::new(tokio::net::UnixStream::from_std(self)?))
-    }
-}
-
-/// Serves a connection to its end: in the express lane as far as that goes, then by hyper.
-async fn converse<S>(
-    stream: S,
-    peer: Peer,
-    service: Arc<impl Answer>,
+/// What it takes to serve a connection.
+struct Conversation<A> {
+    service: Arc<A>,
     limits: Limits,
+    slots: Arc<Slots>,
     watcher: Watcher,
     stop: watch::Receiver<bool>,
-) -> io::Result<()>
-where
-    S: IntoStream + AsFd + AsRawFd + Send + Sync,
-{
-    let bounds = express::Bounds { headers: limits.headers, idle: limits.header_timeout };
-    let Some(Left { stream, unsent, read }) = express::serve(stream, peer, &*service, bounds, stop).await? else {
-        return Ok(());
-    };
-    let mut stream = stream.into_stream()?;
-    stream.write_all(&unsent).await?;
-    let stream = Resumed { read, at: 0, stream };
-    watcher.watch(connection(stream, peer, &service, limits)).await.map_err(io::Error::other)
 }
 
-/// A stream of which a part was read already.
-struct Resumed {
-    read: Vec<u8>,
-    at: usize,
-    stream: Box<dyn Stream>,
-}
-
-impl AsyncRead for Resumed {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let left = &this.read[this.at..];
-        if left.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(context, room);
+impl<A: Answer> Conversation<A> {
+    /// Serves a connection to its end: in the express lane as far as that goes, then by hyper.
+    async fn hold<S>(self, stream: S, peer: Peer) -> io::Result<()>
+    where
+        S: IntoStream + AsFd + AsRawFd + Send + Sync,
+    {
+        let Self { service, limits, slots, watcher, stop } = self;
+        let activity = Arc::new(Activity::default());
+        let left = {
+            let over = async {
+                tokio::select! {
+                    () = slots.silence(&activity, limits.header_timeout) => {}
+                    () = last_chance(stop.clone()) => {}
+                }
+            };
+            express::serve(stream, peer, &*service, limits.headers, &activity, &stop, over).await?
+        };
+        let Some(Left { stream, unsent, read }) = left else { return Ok(()) };
+        let mut stream = Resumed::new(stream.into_stream()?, read, Arc::clone(&activity));
+        let served = async {
+            stream.write_all(&unsent).await?;
+            watcher
+                .watch(connection(stream, peer, service, Arc::clone(&activity), limits))
+                .await
+                .map_err(io::Error::other)
+        };
+        tokio::select! {
+            served = served => served,
+            () = slots.silence(&activity, limits.write_timeout) => Err(io::ErrorKind::TimedOut.into()),
         }
-        let taken = left.len().min(room.remaining());
-        room.put_slice(&left[..taken]);
-        this.at += taken;
-        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Resumed {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+/// Ends some time after `stop` turned true: a request may have been under way to us when it did.
+async fn last_chance(mut stop: watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+    tokio::time::sleep(LAST_CHANCE).await;
 }
 
 fn connection<A: Answer>(
     stream: Resumed,
     peer: Peer,
-    service: &Arc<A>,
+    service: Arc<A>,
+    activity: Arc<Activity>,
     limits: Limits,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + 'static {
-    let service = Arc::clone(service);
     let service = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.answer(peer, request).await) }
+        let (service, work) = (Arc::clone(&service), activity.begin());
+        async move {
+            let _until_answered = work;
+            Ok::<_, Infallible>(service.answer(peer, request).await)
+        }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())

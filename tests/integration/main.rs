@@ -33,4 +33,5 @@ mod modes;
 mod nginx;
 mod promises;
 mod redis;
+mod restart;
 mod shaped;

@@ -10,11 +10,9 @@ mod wire;
 
 use std::future::poll_fn;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use tokio::io::Interest;
@@ -25,20 +23,12 @@ use self::head::Room;
 use super::download::Asked;
 use super::listen::Peer;
 use super::server::Answer;
+use super::slots::Activity;
 
 /// What is read at once: a longer head is not answered here.
 const READ_BYTES: usize = 4096;
 /// What most answers take.
 const ANSWER_BYTES: usize = 512;
-
-/// Bounds of a connection here.
-#[derive(Clone, Copy)]
-pub struct Bounds {
-    /// Header lines of a request.
-    pub headers: usize,
-    /// How long the connection may idle, at least; closed before twice as long.
-    pub idle: Duration,
-}
 
 /// A connection that is somebody else's business now.
 pub struct Left<S> {
@@ -49,7 +39,8 @@ pub struct Left<S> {
     pub read: Vec<u8>,
 }
 
-/// Serves a connection, which does not block, while it brings nothing but plain questions. `None` when it has ended.
+/// Serves a connection, which does not block, while it brings nothing but plain questions of at most `max_fields` header
+/// lines. `None` when it has ended: on either side, when `over` ended, or after an answer when `stop` was true.
 ///
 /// # Errors
 /// When the connection broke.
@@ -57,17 +48,16 @@ pub async fn serve<S>(
     stream: S,
     peer: Peer,
     service: &impl Answer,
-    bounds: Bounds,
-    mut stop: watch::Receiver<bool>,
+    max_fields: usize,
+    activity: &Activity,
+    stop: &watch::Receiver<bool>,
+    over: impl Future<Output = ()>,
 ) -> io::Result<Option<Left<S>>>
 where
     S: AsFd + AsRawFd + Send + Sync,
 {
     let stream = register(stream)?;
-    let stopping = stop.clone();
-    let mut stopped = pin!(stop.wait_for(|stop| *stop));
-    let mut period = pin!(tokio::time::sleep(bounds.idle));
-    let mut was_active = true;
+    let mut over = pin!(over);
     let mut input = vec![0; READ_BYTES];
     let mut out = Vec::with_capacity(ANSWER_BYTES);
     loop {
@@ -75,29 +65,19 @@ where
             if let Poll::Ready(read) = poll_read(&stream, context, &mut input) {
                 return Poll::Ready(read);
             }
-            let is_over = stopped.as_mut().poll(context).is_ready();
-            while !is_over && period.as_mut().poll(context).is_ready() {
-                if !mem::take(&mut was_active) {
-                    return Poll::Ready(Ok(0));
-                }
-                // The clock need not be read to know when the next period ends.
-                let next = period.deadline() + bounds.idle;
-                period.as_mut().reset(next);
-            }
-            if is_over { Poll::Ready(Ok(0)) } else { Poll::Pending }
+            over.as_mut().poll(context).map(|()| Ok(0))
         });
         let read = read.await?;
         if read == 0 {
             return Ok(None);
         }
-        was_active = true;
         let mut room = Room::default();
-        let head = head::parse(&input[..read], &mut room, bounds.headers);
+        let head = head::parse(&input[..read], &mut room, max_fields);
         let Some(head) = head.filter(|head| service.is_edges(head.path)) else {
             input.truncate(read);
             return Ok(Some(Left { stream: stream.into_inner(), unsent: Vec::new(), read: input }));
         };
-        let is_last = stopping.has_changed().unwrap_or(true);
+        let is_last = *stop.borrow();
         let asked = Asked { peer, method: &head.method, path: head.path, fields: head.fields };
         match service.write_answer(asked, &mut out).await {
             None => wire::end(&mut out, is_last),
@@ -108,6 +88,7 @@ where
             out.drain(..sent);
             return Ok(Some(Left { stream: stream.into_inner(), unsent: out, read: Vec::new() }));
         }
+        activity.answered();
         if is_last {
             return Ok(None);
         }

@@ -88,6 +88,11 @@ impl Nginx {
         request(&self.place(), method, path, headers, b"")
     }
 
+    /// What the error log holds.
+    pub fn errors(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("error.log")).unwrap_or_default()
+    }
+
     /// What the access logs hold.
     pub fn log(&self) -> String {
         ["linkgate.log", "other.log"]
