@@ -34,11 +34,15 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// The value of a line `Name=value` of the unit.
+/// The value of a line `Name=value` of the service.
 fn unit(name: &str) -> String {
-    let text = repository_file("deploy/linkgate.service");
+    line_of("linkgate.service", name)
+}
+
+fn line_of(file: &str, name: &str) -> String {
+    let text = repository_file(&format!("deploy/{file}"));
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    value.unwrap_or_else(|| panic!("the unit has no {name}")).to_owned()
+    value.unwrap_or_else(|| panic!("{file} has no {name}")).to_owned()
 }
 
 fn parsed(text: &str, environment: BTreeMap<String, String>) -> Config {
@@ -49,11 +53,17 @@ fn parsed(text: &str, environment: BTreeMap<String, String>) -> Config {
 #[test]
 fn systemd_understands_the_unit_and_finds_it_well_shut() {
     let folder = folder();
-    let copy = folder.path().join("linkgate.service");
-    let text = repository_file("deploy/linkgate.service").replace("/usr/local/bin/linkgate", "/bin/true");
-    std::fs::write(&copy, text).unwrap();
-    let output = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&copy));
-    assert!(output.status.success() && !said(&output).contains("linkgate.service:"), "{}", said(&output));
+    let copies = ["linkgate.service", "linkgate.socket"].map(|name| {
+        let text = repository_file(&format!("deploy/{name}")).replace("/usr/local/bin/linkgate", "/bin/true");
+        // Users that this machine does not have are no fault of the unit.
+        let text =
+            text.replace("SocketUser=linkgate", "SocketUser=root").replace("SocketGroup=www-data", "SocketGroup=root");
+        std::fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name)
+    });
+    let output = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&copies));
+    let said_of_ours = said(&output).lines().any(|line| line.contains("linkgate."));
+    assert!(output.status.success() && !said_of_ours, "{}", said(&output));
 
     let output = run(Command::new("systemd-analyze")
         .args(["security", "--no-pager", "--offline=true", "--threshold=10"])
@@ -73,7 +83,9 @@ fn the_unit_fits_what_linkgate_does() {
     let shipped = parsed(&repository_file("deploy/linkgate.toml"), BTreeMap::new());
     assert_eq!(shipped.data_dir, Path::new("/var/lib").join(unit("StateDirectory")));
     let Some(Address::Unix(socket)) = shipped.listen.download else { panic!("nginx is expected on a socket") };
-    assert_eq!(socket.parent().unwrap(), Path::new("/run").join(unit("RuntimeDirectory")));
+    assert_eq!(socket, Path::new(&line_of("linkgate.socket", "ListenStream")));
+    assert_eq!(line_of("linkgate.socket", "FileDescriptorName"), "download");
+    assert_eq!((unit("Type"), unit("Requires")), ("notify".into(), "linkgate.socket".into()));
     let folder = folder();
     let file = folder.path().join("linkgate.toml");
     std::fs::write(&file, "speed = 3").unwrap();

@@ -27,6 +27,7 @@ mod embedded;
 mod express;
 mod faults;
 mod history;
+mod hostile;
 mod loading;
 mod login;
 mod modes;

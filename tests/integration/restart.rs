@@ -183,6 +183,22 @@ fn a_socket_without_a_name_is_for_all() {
 }
 
 #[test]
+fn systemds_own_tool_starts_it_when_somebody_comes() {
+    let linkgate = Builder::new().edge("nginx").prepare();
+    linkgate.file("a.txt", b"bytes");
+    let mut command = linkgate.command(&["serve"]);
+    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    command = Command::new("systemd-socket-activate");
+    command.arg("--listen").arg(linkgate.socket()).arg(binary()).args(arguments);
+    let process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    eventually("the socket is there", || linkgate.socket().exists());
+    linkgate.until_ready();
+    let link = path_of(&linkgate.mint(&json!({ "path": "a.txt" })));
+    assert_eq!(linkgate.status(&link), 200);
+    drop(process);
+}
+
+#[test]
 fn what_cannot_be_listened_on_is_refused_at_the_start() {
     let (linkgate, _socket) = site(Builder::new());
     let file = std::fs::File::open(linkgate.folder.path().join("linkgate.toml")).unwrap();
