@@ -3,7 +3,6 @@
 //! A link is a credential: callers log token ids, key ids and verdicts, never a path, a token or a key.
 
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +22,8 @@ pub struct LogConfig {
 
 /// Starts logging to stderr. Called once; a second call changes nothing.
 pub fn init(config: LogConfig) {
-    let filter = EnvFilter::new(format!("{0},linkgate={0}", config.level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_max_level(config.level).with_writer(std::io::stderr).with_target(false);
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let _ = match config.format {
         LogFormat::Text => builder.with_ansi(is_terminal).try_init(),

@@ -86,7 +86,7 @@ fn is_head(headers: &HeaderMap) -> bool {
 }
 
 /// The path the edge was asked for, without its query. Two headers, or one twice, leave it in doubt.
-fn original_path(headers: &HeaderMap) -> Option<&str> {
+pub fn original_path(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(ORIGINAL_URI).iter().chain(headers.get_all(FORWARDED_URI));
     let value = values.next()?.to_str().ok()?;
     if values.next().is_some() {
@@ -96,7 +96,7 @@ fn original_path(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Only the one spelling of an address: anything an edge might normalise is refused.
-fn canonical(path: &str) -> Result<&str, Rejection> {
+pub fn canonical(path: &str) -> Result<&str, Rejection> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte);
     if path.bytes().all(is_plain) && !path.contains("//") {
         Ok(path)

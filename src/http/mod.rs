@@ -26,6 +26,8 @@ mod download;
 mod edge_auth;
 mod express;
 mod fields;
+#[cfg(fuzzing)]
+pub mod fuzz_doors;
 mod idempotency;
 pub mod inherited;
 mod json;

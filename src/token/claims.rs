@@ -121,6 +121,7 @@ impl<'a> Claims<'a> {
     /// newer, tighter token must never be read as a looser one.
     pub fn decode(bytes: &'a [u8], dotfiles: Dotfiles) -> Result<Self, ClaimsError> {
         let mut reader = Reader { decoder: Decoder::new(bytes), last: None };
+        reader.check_shortest()?;
         let Ok(Some(count)) = reader.decoder.map() else { return Err(ClaimsError::Encoding) };
         let mut raw = Raw::default();
         for _ in 0..count {
@@ -212,12 +213,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether the number at the head of what is read next, a value or a length, is written as short as possible.
+    fn check_shortest(&self) -> Result<(), ClaimsError> {
+        let head = self.decoder.input().get(self.decoder.position()..).unwrap_or_default();
+        let is_shortest = match *head {
+            // What is no number has no shortest form; its type is wrong.
+            [first, ..] if first >> 5 == 7 => true,
+            [first, byte, ..] if first & 0x1f == 24 => byte > 23,
+            [first, high, _, ..] if first & 0x1f == 25 => high > 0,
+            [first, a, b, _, _, ..] if first & 0x1f == 26 => a | b > 0,
+            [first, a, b, c, d, _, _, _, _, ..] if first & 0x1f == 27 => a | b | c | d > 0,
+            _ => true,
+        };
+        if is_shortest { Ok(()) } else { Err(ClaimsError::Encoding) }
+    }
+
     fn text<T>(&mut self, parse: impl FnOnce(&'a str) -> Result<T, Invalid>) -> Result<T, ClaimsError> {
+        self.check_shortest()?;
         let text = self.decoder.str().map_err(|_| ClaimsError::Value)?;
         parse(text).map_err(|_| ClaimsError::Value)
     }
 
     fn uint(&mut self) -> Result<u64, ClaimsError> {
+        self.check_shortest()?;
         self.decoder.u64().map_err(|_| ClaimsError::Value)
     }
 
@@ -238,6 +256,7 @@ impl<'a> Reader<'a> {
     }
 
     fn networks(&mut self) -> Result<Networks<'a>, ClaimsError> {
+        self.check_shortest()?;
         let bytes = self.decoder.bytes().map_err(|_| ClaimsError::Value)?;
         Networks::parse(bytes).ok_or(ClaimsError::Value)
     }
@@ -282,6 +301,14 @@ mod tests {
         unknown[0] += 1;
         unknown.extend([0x37, 0x00]);
         assert_eq!(Claims::decode(&unknown, Dotfiles::Hidden), Err(ClaimsError::Unknown));
+        // The number of claims, the client's length and a time, each in more room than it needs.
+        let longer: [(&[u8], &[u8]); 3] =
+            [(&[0xa4], &[0xb8, 4]), (&[1, 0x67], &[1, 0x78, 7]), (&[0x19, 0x07, 0xd0], &[0x1a, 0, 0, 0x07, 0xd0])];
+        for (short, long) in longer {
+            let at = bytes.windows(short.len()).position(|window| window == short).unwrap();
+            let bytes = [&bytes[..at], long, &bytes[at + short.len()..]].concat();
+            assert_eq!(Claims::decode(&bytes, Dotfiles::Hidden), Err(ClaimsError::Encoding), "{long:?}");
+        }
         assert_eq!(Claims::decode(&[0xa0], Dotfiles::Hidden), Err(ClaimsError::Missing));
         assert_eq!(Claims::decode(&[0xbf, 0xff], Dotfiles::Hidden), Err(ClaimsError::Encoding));
         assert_eq!(Claims::decode(&[], Dotfiles::Hidden), Err(ClaimsError::Encoding));

@@ -127,12 +127,25 @@ pub fn seal(
     id: TokenId,
     claims: &Claims<'_>,
 ) -> Result<String, Malformed> {
+    seal_bytes(keyring, collection, id, &claims.encode())
+}
+
+/// Like [`seal`], whatever the bytes are.
+///
+/// # Errors
+/// The same.
+pub fn seal_bytes(
+    keyring: &Keyring,
+    collection: CollectionName<'_>,
+    id: TokenId,
+    claims: &[u8],
+) -> Result<String, Malformed> {
     let (key_id, key) = keyring.active();
     let mut bytes = Vec::with_capacity(256);
     bytes.push(VERSION);
     bytes.extend(key_id.0.to_be_bytes());
     bytes.extend(id.0);
-    bytes.extend(claims.encode());
+    bytes.extend(claims);
     key.apply_keystream(id, &mut bytes[CLAIMS_AT..]);
     let tag = key.tag(collection, &bytes);
     bytes.extend(tag);

@@ -41,3 +41,9 @@ pub use policy::{Expiry, MintPolicy, MintRefusal, MintWish};
 pub use template::{ClaimFault, LoginPolicy, PathTemplate, UnusableClaim, is_claim_name};
 pub use verify::{CollectionRules, NOT_BEFORE_LEEWAY, Presentation, Refusal, VerifiedToken, verify};
 pub(crate) use verify::{Examined, examine, outcomes};
+
+/// What `tests/fuzz` needs besides.
+#[cfg(fuzzing)]
+pub mod fuzz_doors {
+    pub use super::codec::seal_bytes;
+}

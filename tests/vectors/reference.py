@@ -164,7 +164,7 @@ def open_frame(token: bytes, keys: list, collection: str) -> tuple:
 
 
 def decode_claims(plain: bytes, dotfiles: bool) -> dict:
-    """Steps 8 to 10, pair by pair. This decoder also refuses integers and lengths that are not the shortest."""
+    """Steps 8 to 10, pair by pair."""
     names = {encode(key): name for name, key in CLAIM_KEYS.items()}
     major, count, position = read_head(plain, 0)
     require(major == MAP, "claims-encoding")

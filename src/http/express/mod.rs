@@ -5,7 +5,7 @@
 //! is handed on with what was read of it, and stays handed on. So nothing that is unusual, slow or wrong is ever
 //! interpreted here: that is hyper's business. What this saves is in `docs/performance.md`.
 
-mod head;
+pub mod head;
 mod wire;
 
 use std::future::poll_fn;

@@ -31,6 +31,12 @@ mod snapshot;
 mod stream;
 mod topology;
 
+/// What `tests/fuzz` needs besides.
+#[cfg(fuzzing)]
+pub mod fuzz_doors {
+    pub use super::stream::apply_entry;
+}
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -139,6 +139,13 @@ fn apply(
     Ok(brought)
 }
 
+/// Applies what one entry says, wherever it stands in the stream.
+#[cfg(fuzzing)]
+pub fn apply_entry(index: &Index, words: &[Vec<u8>]) {
+    let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    Entry::parse(&words).changes.iter().for_each(|change| index.apply(*change));
+}
+
 /// One stream entry, taken apart.
 #[derive(Default)]
 struct Entry<'a> {
