@@ -64,7 +64,7 @@ use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 use tracing::Instrument;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 pub use self::credentials::Caller;
@@ -105,7 +105,7 @@ impl Routes {
     pub fn new(state: &Arc<AppState>, audiences: &[Audience], caller: Option<Caller>) -> Self {
         let mut router = Router::new();
         for audience in audiences {
-            let answered = Router::from(documented(*audience));
+            let answered: Router<_> = routes(*audience);
             router = router.merge(match audience {
                 Audience::Api => answered
                     .route_layer(from_fn(web::tag))
@@ -198,26 +198,45 @@ impl Routes {
     }
 }
 
-/// Every route of an audience, with its documentation; but for downloads, which pass by the router.
-fn documented(audience: Audience) -> OpenApiRouter<Arc<AppState>> {
-    let router = OpenApiRouter::new();
+/// Takes routes up, each with its documentation.
+trait Take: Default {
+    fn take(self, route: UtoipaMethodRouter<Arc<AppState>>) -> Self;
+}
+
+/// With what is documented about them.
+impl Take for OpenApiRouter<Arc<AppState>> {
+    fn take(self, route: UtoipaMethodRouter<Arc<AppState>>) -> Self {
+        self.routes(route)
+    }
+}
+
+/// Without: all of it at once would take a process that starts more memory than anything else.
+impl Take for Router<Arc<AppState>> {
+    fn take(self, (_, paths, handlers): UtoipaMethodRouter<Arc<AppState>>) -> Self {
+        paths.paths.keys().fold(self, |router, path| router.route(path, handlers.clone()))
+    }
+}
+
+/// Every route of an audience; but for downloads, which pass by the router.
+fn routes<R: Take>(audience: Audience) -> R {
+    let router = R::default();
     match audience {
-        Audience::Download => router.routes(routes!(edge_auth::judge)),
+        Audience::Download => router.take(routes!(edge_auth::judge)),
         Audience::Api => router
-            .routes(routes!(links::mint))
-            .routes(routes!(links::batch))
-            .routes(routes!(refresh::refresh))
-            .routes(routes!(links::inspect))
-            .routes(routes!(revocations::create, revocations::list))
-            .routes(routes!(revocations::find, revocations::reinstate))
-            .routes(routes!(verifiers::list))
-            .routes(routes!(clients::create, clients::list))
-            .routes(routes!(clients::find, clients::patch, clients::remove))
-            .routes(routes!(clients::add_key))
-            .routes(routes!(clients::drop_key))
-            .routes(routes!(openapi::document))
-            .routes(routes!(openapi::page)),
-        Audience::Ops => router.routes(routes!(ops::livez)).routes(routes!(ops::readyz)).routes(routes!(ops::metrics)),
+            .take(routes!(links::mint))
+            .take(routes!(links::batch))
+            .take(routes!(refresh::refresh))
+            .take(routes!(links::inspect))
+            .take(routes!(revocations::create, revocations::list))
+            .take(routes!(revocations::find, revocations::reinstate))
+            .take(routes!(verifiers::list))
+            .take(routes!(clients::create, clients::list))
+            .take(routes!(clients::find, clients::patch, clients::remove))
+            .take(routes!(clients::add_key))
+            .take(routes!(clients::drop_key))
+            .take(routes!(openapi::document))
+            .take(routes!(openapi::page)),
+        Audience::Ops => router.take(routes!(ops::livez)).take(routes!(ops::readyz)).take(routes!(ops::metrics)),
     }
 }
 

@@ -222,7 +222,7 @@ impl<'a> ContentType<'a> {
     pub fn parse(text: &'a str) -> Result<Self, Invalid> {
         bounded(text, MAX_CONTENT_TYPE_BYTES)?;
         let (kind, parameters) = text.split_once(';').unwrap_or((text, ""));
-        let (kind, subtype) = kind.trim_end().split_once('/').ok_or(Invalid::ContentType)?;
+        let (kind, subtype) = kind.trim_end_matches(' ').split_once('/').ok_or(Invalid::ContentType)?;
         let token = |part: &str| {
             !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
         };
@@ -301,6 +301,8 @@ mod tests {
 
     #[test]
     fn a_content_type_is_a_media_type() {
+        assert!(ContentType::parse("text/plain ; charset=utf-8").is_ok());
+        assert_eq!(ContentType::parse("text/plain\n; charset=utf-8"), Err(Invalid::ContentType));
         assert!(ContentType::parse("image/svg+xml").is_ok());
         assert!(ContentType::parse("text/plain; charset=utf-8").is_ok());
         for bad in ["", "image", "image/", "image/jpeg\r\nX: 1", "a/b/c", "é/x"] {

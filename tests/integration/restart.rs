@@ -84,7 +84,7 @@ fn downloads_all_succeed(linkgate: &Linkgate, nginx: &Nginx, link: &str, restart
         restarted.unwrap();
     });
     let (downloads, slowest) = (downloads.into_inner(), slowest.into_inner());
-    println!("{downloads} downloads, none failed; the slowest took {slowest} ms");
+    eprintln!("{downloads} downloads, none failed; the slowest took {slowest} ms");
     downloads
 }
 

@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
+use utoipa_axum::router::OpenApiRouter;
 
-use super::super::{Audience, documented, download};
+use super::super::{Audience, download, routes};
 use super::{problems, reference, shared, tags};
 
 #[derive(OpenApi)]
@@ -30,10 +31,10 @@ pub fn assemble() -> Value {
     let mut api = Frame::openapi();
     let tags = tags::ALL.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build());
     api.tags = Some(tags.into());
-    api.merge(documented(Audience::Api).into_openapi());
+    api.merge(routes::<OpenApiRouter<_>>(Audience::Api).into_openapi());
     api.merge(Downloads::openapi());
-    api.merge(documented(Audience::Download).into_openapi());
-    api.merge(documented(Audience::Ops).into_openapi());
+    api.merge(routes::<OpenApiRouter<_>>(Audience::Download).into_openapi());
+    api.merge(routes::<OpenApiRouter<_>>(Audience::Ops).into_openapi());
     for item in api.paths.paths.values_mut().filter(|item| item.head.is_none()) {
         item.head = item.get.as_ref().filter(|get| get.tags == Some(vec![tags::DOWNLOADS.into()])).and_then(head_of);
     }

@@ -132,8 +132,10 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
         let asked = inner.clock.now();
         let wants_header = checked.is_none_or(|at| asked.since(at) >= CHECK_INTERVAL);
         let since = is_drained.then_some(asked);
+        // Whoever has just come waits for nothing: the first answer makes it ready.
+        let block = checked.map(|_| BLOCK);
         let (mut brought, header) =
-            stream::wait(inner, &mut connection, &mut position, since, BLOCK, wants_header).await?;
+            stream::wait(inner, &mut connection, &mut position, since, block, wants_header).await?;
         is_drained = !brought.is_full();
         let mut proves = brought.entries > 0 || header.is_some();
         if let Some(header) = header {

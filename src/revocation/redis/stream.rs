@@ -65,7 +65,7 @@ pub async fn read(
     apply(inner, reply, position, index, since)
 }
 
-/// Like [`read`], but waits for something new; with `wants_header` reads the header after it, in the same round trip.
+/// Like [`read`], but waits for something new for up to `block`; with `wants_header` reads the header after it, in the same round trip.
 ///
 /// # Errors
 /// As [`read`], and when the header is of another layout.
@@ -74,10 +74,10 @@ pub async fn wait(
     connection: &mut MultiplexedConnection,
     position: &mut Position,
     since: Option<Moment>,
-    block: Duration,
+    block: Option<Duration>,
     wants_header: bool,
 ) -> Result<(Brought, Option<Header>), StoreError> {
-    let request = xread(inner, position, Some(block));
+    let request = xread(inner, position, block);
     if !wants_header {
         let reply = request.query_async(connection).await.map_err(store_error)?;
         return Ok((apply(inner, reply, position, &inner.index, since)?, None));

@@ -12,8 +12,12 @@ fuzz_target!(|bytes: &[u8]| {
     // What a reader that knows nothing but lines finds.
     let mut lines = text.trim_start_matches(['\r', '\n']).lines();
     let first: Vec<_> = lines.next().expect("a first line").split(' ').collect();
-    assert_eq!((first[0], first[1].split('?').next(), first.last()), (method.as_str(), Some(path.as_str()), Some(&"HTTP/1.1")));
-    let names: Vec<_> = lines.filter_map(|line| line.split_once(':')).map(|(name, _)| name.to_ascii_lowercase()).collect();
+    assert_eq!(
+        (first[0], first[1].split('?').next(), first.last()),
+        (method.as_str(), Some(path.as_str()), Some(&"HTTP/1.1"))
+    );
+    let names: Vec<_> =
+        lines.filter_map(|line| line.split_once(':')).map(|(name, _)| name.to_ascii_lowercase()).collect();
     assert_eq!(names.len(), fields, "{text:?}");
     for name in ["content-length", "transfer-encoding", "connection", "expect", "upgrade", "te"] {
         assert!(!names.iter().any(|known| known == name), "{name}");

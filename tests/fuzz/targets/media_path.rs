@@ -12,10 +12,15 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(path.as_str(), text);
             assert!(text.len() <= 1024 && !text.contains('\\') && !text.chars().any(char::is_control), "{text:?}");
             assert!(text.split('/').all(|segment| !matches!(segment, "" | "." | "..")), "{text:?}");
-            assert!(dotfiles == Dotfiles::Allowed || !text.split('/').any(|segment| segment.starts_with('.')), "{text:?}");
+            assert!(
+                dotfiles == Dotfiles::Allowed || !text.split('/').any(|segment| segment.starts_with('.')),
+                "{text:?}"
+            );
             // Joined to a root it stays below it, for every reader of paths.
             let joined = std::path::Path::new("/root").join(text);
-            assert!(joined.components().all(|part| part != std::path::Component::ParentDir) && joined.starts_with("/root"));
+            assert!(
+                joined.components().all(|part| part != std::path::Component::ParentDir) && joined.starts_with("/root")
+            );
         }
     }
     if let Ok(name) = FileName::parse(text) {
