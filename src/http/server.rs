@@ -181,13 +181,14 @@ impl<A: Answer> Conversation<A> {
         };
         let Some(Left { stream, unsent, read }) = left else { return Ok(()) };
         let mut stream = Resumed::new(stream.into_stream()?, read, Arc::clone(&activity));
-        let served = async {
+        // In room of its own, which the express lane does without.
+        let served = Box::pin(async {
             stream.write_all(&unsent).await?;
             watcher
                 .watch(connection(stream, peer, service, Arc::clone(&activity), limits))
                 .await
                 .map_err(io::Error::other)
-        };
+        });
         tokio::select! {
             served = served => served,
             () = slots.silence(&activity, limits.write_timeout) => Err(io::ErrorKind::TimedOut.into()),

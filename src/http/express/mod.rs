@@ -58,8 +58,8 @@ where
 {
     let stream = register(stream)?;
     let mut over = pin!(over);
-    let mut input = vec![0; READ_BYTES];
-    let mut out = Vec::with_capacity(ANSWER_BYTES);
+    // Whoever never asks gets no room.
+    let (mut input, mut out) = (Vec::new(), Vec::new());
     loop {
         let read = poll_fn(|context| {
             if let Poll::Ready(read) = poll_read(&stream, context, &mut input) {
@@ -78,6 +78,7 @@ where
             return Ok(Some(Left { stream: stream.into_inner(), unsent: Vec::new(), read: input }));
         };
         let is_last = *stop.borrow();
+        out.reserve(ANSWER_BYTES);
         let asked = Asked { peer, method: &head.method, path: head.path, fields: head.fields };
         match service.write_answer(asked, &mut out).await {
             None => wire::end(&mut out, is_last),
@@ -102,15 +103,16 @@ fn register<S: AsFd + AsRawFd>(stream: S) -> io::Result<AsyncFd<S>> {
     AsyncFd::with_interest(stream, Interest::READABLE)
 }
 
-/// Reads what is there.
+/// Reads what is there, into room that is made when it is first needed.
 fn poll_read<S: AsFd + AsRawFd>(
     stream: &AsyncFd<S>,
     context: &mut Context<'_>,
-    room: &mut [u8],
+    room: &mut Vec<u8>,
 ) -> Poll<io::Result<usize>> {
     loop {
         let mut readiness = ready!(stream.poll_read_ready(context))?;
-        match retry_on_intr(|| rustix::io::read(stream, &mut *room)) {
+        room.resize(READ_BYTES, 0);
+        match retry_on_intr(|| rustix::io::read(stream, &mut room[..])) {
             Ok(read) => {
                 // Room was left, so there is no more: one call to the kernel less.
                 if read < room.len() {
