@@ -223,11 +223,12 @@ impl App {
     pub async fn run(self, stop: watch::Receiver<bool>, reload: watch::Receiver<()>) -> Result<()> {
         let Self { state, config, config_file, overrides, listeners, is_activated } = self;
         let limits = config.limits;
-        let slots = Slots::new(limits.connections);
+        let slots = Slots::new(limits.connections, Arc::clone(&state.clock));
+        let apart = || Slots::new(OPERATOR_CONNECTIONS, Arc::clone(&state.clock));
         let (drain, draining) = watch::channel(false);
         let mut servers = JoinSet::new();
         for (listener, routes) in listeners {
-            let slots = if routes.is_for_operators() { Slots::new(OPERATOR_CONNECTIONS) } else { Arc::clone(&slots) };
+            let slots = if routes.is_for_operators() { apart() } else { Arc::clone(&slots) };
             let (state, draining) = (Arc::clone(&state), draining.clone());
             servers.spawn(async move {
                 if routes.is_for_downloads_alone() {

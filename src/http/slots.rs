@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use crate::clock::Clock;
+
 /// How long a connection must have been silent before its slot can be given to another.
 const MOMENT: Duration = Duration::from_secs(1);
-/// How often a silent connection is asked to go while none has gone.
-const ASK_AGAIN: Duration = Duration::from_millis(10);
+/// How often another connection is asked to go while none has gone.
+const ASK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The slots for connections. When none is free, the connection that has been silent for longest gives up its own: idle
 /// ones, those that send a head byte by byte and those that do not read their answer cannot keep the others out.
@@ -19,15 +21,17 @@ pub struct Slots {
     all: usize,
     wanted: Notify,
     taken: AtomicU64,
+    clock: Arc<dyn Clock>,
 }
 
 impl Slots {
-    pub fn new(connections: usize) -> Arc<Self> {
+    pub fn new(connections: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(connections)),
             all: connections,
             wanted: Notify::new(),
             taken: AtomicU64::new(0),
+            clock,
         })
     }
 
@@ -49,13 +53,13 @@ impl Slots {
     /// Ends when a connection should: after it was silent for `patience` and at most twice as long, or for a moment when
     /// its slot is wanted.
     pub async fn silence(&self, activity: &Activity, patience: Duration) {
+        let mut seen = self.clock.uptime();
         loop {
-            sleep(MOMENT.min(patience)).await;
-            if activity.take() {
-                continue;
-            }
+            // One timer for each connection and this long: ten thousand silent ones must not keep the process busy.
             let _wanted_or_over = timeout(patience, self.wanted.notified()).await;
-            if !activity.take() {
+            if activity.take() {
+                seen = self.clock.uptime();
+            } else if self.clock.uptime().saturating_sub(seen) >= MOMENT.min(patience) {
                 return;
             }
         }
@@ -110,12 +114,20 @@ impl Drop for Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{ManualClock, UnixMillis};
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
+    /// So many slots, and a clock that stands until it is set ahead.
+    fn slots(connections: usize) -> (Arc<Slots>, impl Fn(Duration)) {
+        let clock = Arc::new(ManualClock::at(UnixMillis(0)));
+        let slots = Slots::new(connections, Arc::clone(&clock) as _);
+        (slots, move |by| clock.advance(by))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_is_silent_for_longest_goes_when_a_slot_is_wanted() {
-        let slots = Slots::new(2);
+        let (slots, advance) = slots(2);
         let (gone, mut order) = tokio::sync::mpsc::unbounded_channel();
         for name in ["first", "second"] {
             let (slots, slot, gone) = (Arc::clone(&slots), slots.take().await, gone.clone());
@@ -124,37 +136,38 @@ mod tests {
                 gone.send(name).unwrap();
                 drop(slot);
             });
-            sleep(MOMENT * 2).await;
+            tokio::task::yield_now().await;
         }
-        let third = timeout(MOMENT, slots.take()).await.unwrap();
-        assert_eq!(order.recv().await, Some("first"));
-        let fourth = timeout(MOMENT, slots.take()).await.unwrap();
-        assert_eq!(order.recv().await, Some("second"));
-        drop((third, fourth));
+        assert!(timeout(MOMENT, slots.take()).await.is_err(), "nobody has been silent for long enough");
+        advance(MOMENT);
+        let _third = timeout(MOMENT, slots.take()).await.unwrap();
+        let _fourth = timeout(MOMENT, slots.take()).await.unwrap();
+        let mut gone = [order.recv().await, order.recv().await];
+        gone.sort_unstable();
+        assert_eq!(gone, [Some("first"), Some("second")]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_at_work_stays() {
-        let slots = Slots::new(1);
+        let (slots, advance) = slots(1);
         let _slot = slots.take().await;
         let activity = Arc::new(Activity::default());
         let work = activity.begin();
         let silence = slots.silence(&activity, HOUR);
         tokio::pin!(silence);
-        assert!(
-            timeout(HOUR * 10, async {
-                tokio::select! { () = &mut silence => {}, _ = slots.take() => {} }
-            })
-            .await
-            .is_err()
-        );
+        let wanted = async {
+            tokio::select! { () = &mut silence => {}, _ = slots.take() => {} }
+        };
+        advance(HOUR);
+        assert!(timeout(MOMENT, wanted).await.is_err());
         drop(work);
+        advance(HOUR);
         assert!(timeout(HOUR * 3, silence).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_process_is_deserted_when_nobody_is_there_and_nobody_came() {
-        let slots = Slots::new(3);
+        let (slots, _) = slots(3);
         let slot = slots.take().await;
         assert!(timeout(HOUR, slots.desertion(HOUR / 4)).await.is_err());
         drop(slot);
