@@ -158,7 +158,7 @@ def plot(title, axis, points):
 
 def table(axis, points):
     more = list(points[0][3])
-    heads = [axis, "CPU per download", f"of it {NAMES[NULL]}", "ratio", "requests per second", "ratio", "p99", *more]
+    heads = [axis, "CPU per download", f"with {NAMES[NULL]}", "ratio", "requests per second", "ratio", "p99", *more]
     rows = [f"| {' | '.join(heads)} |", f"|{' ---: |' * len(heads)}"]
     for label, _, figures, extra in points:
         ours, null = figures[LINKGATE], figures[NULL]
@@ -216,7 +216,7 @@ def page(figures, folder):
         idle, held = figures["memory"]
         each = (held - idle) / OPEN_CONNECTIONS * 1000
         parts.append(f"## Memory\n\n| | resident |\n| --- | ---: |\n| idle, nothing revoked | {idle:.1f} MB |\n"
-                     f"| {OPEN_CONNECTIONS:,} open connections, each used once | {held:.1f} MB: {each:.1f} KB each |\n".replace(",", " ", 1))
+                     f"| {OPEN_CONNECTIONS} open connections, each used once | {held:.1f} MB: {each:.1f} KB each |\n")
     return "\n".join(parts)
 
 
