@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,6 +29,7 @@ use crate::identity::Logins;
 use crate::keeper::Keeper;
 use crate::key_file::Keys;
 use crate::mint::Signing;
+use crate::process;
 use crate::revocation::embedded::EmbeddedStore;
 use crate::revocation::redis::RedisStore;
 use crate::revocation::{Index, RevocationStore};
@@ -39,8 +39,6 @@ use crate::token::MintPolicy;
 pub const OPERATOR_SOCKET: &str = "operator.sock";
 /// Connections for probes and operators, apart from everybody else's.
 const OPERATOR_CONNECTIONS: usize = 64;
-/// Descriptors for everything but connections: files that are sent, the store, listeners.
-const OTHER_DESCRIPTORS: u64 = 256;
 /// How long a process that starts lets downloads wait until it can judge them, and how often it looks.
 const START_PATIENCE: Duration = Duration::from_secs(5);
 const START_PAUSE: Duration = Duration::from_millis(1);
@@ -189,7 +187,7 @@ impl App {
                 "`limits.idle_exit` counts only with sockets that were handed over: nobody would start Linkgate again"
             );
         }
-        raise_descriptor_limit(config.limits.connections);
+        process::raise_descriptor_limit(config.limits.connections);
         let of_downloads = |(_, audiences): &&(Listener, Vec<Audience>)| audiences.contains(&Audience::Download);
         let download: Option<SocketAddr> =
             bound.iter().find(of_downloads).and_then(|(listener, _)| listener.tcp_address());
@@ -241,7 +239,7 @@ impl App {
             let (state, draining) = (Arc::clone(&state), draining.clone());
             async move {
                 until_it_judges(&state, draining).await;
-                tell_manager(&[NotifyState::Ready, NotifyState::Status("serving")]);
+                process::tell_manager(&[NotifyState::Ready, NotifyState::Status("serving")]);
             }
         });
         let mut keepers = JoinSet::new();
@@ -273,7 +271,7 @@ impl App {
             }
         }
         info!("draining");
-        tell_manager(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+        process::tell_manager(&[NotifyState::Stopping, NotifyState::Status("draining")]);
         drain.send_replace(true);
         while servers.join_next().await.is_some() {}
         if tokio::time::timeout(GOODBYE_TIMEOUT, store.close()).await.is_err() {
@@ -326,27 +324,6 @@ async fn until_it_judges(state: &AppState, mut draining: watch::Receiver<bool>) 
     }
 }
 
-/// Tells the service manager (`sd_notify(3)`), where there is one.
-fn tell_manager(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "the service manager cannot be told");
-    }
-}
-
-/// Lets the process have a descriptor for each connection, as far as it may.
-fn raise_descriptor_limit(connections: usize) {
-    let wanted = connections as u64 + OTHER_DESCRIPTORS;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit });
-    if raised.is_err() || most < wanted {
-        warn!(limit = most, "the process may have fewer descriptors than `limits.connections` needs: see `ulimit -n`");
-    }
-}
-
 /// Which audiences share an address, in the order of the addresses.
 fn audiences(config: &Config) -> BTreeMap<Address, Vec<Audience>> {
     let mut audiences: BTreeMap<Address, Vec<Audience>> = BTreeMap::new();
@@ -375,58 +352,4 @@ async fn operator_socket(config: &Config, state: &Arc<AppState>) -> Option<(List
             None
         }
     }
-}
-
-/// Stops on SIGTERM or SIGINT, ends at once on the second, reloads on SIGHUP.
-///
-/// # Errors
-/// When signals cannot be listened for.
-pub fn signals() -> Result<(watch::Receiver<bool>, watch::Receiver<()>)> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (stop, stopping) = watch::channel(false);
-    let (reload, reloading) = watch::channel(());
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => {
-                    let _ = reload.send(());
-                    continue;
-                }
-            }
-            if stop.send_replace(true) {
-                warn!("stopping at once");
-                std::process::exit(1);
-            }
-        }
-    });
-    Ok((stopping, reloading))
-}
-
-/// Lets `rediss://` find its cryptography; called once, first thing.
-pub fn install_crypto() {
-    // A second call changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-/// A runtime for the process.
-///
-/// # Errors
-/// When the operating system gives no threads.
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    // The edge works on the same machine: half of it is enough, and fewer threads wake each other less.
-    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
-    let mut builder = match workers {
-        1 => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    };
-    builder
-        .worker_threads(workers)
-        .enable_all()
-        .build()
-        .map_err(|error| anyhow!("the runtime cannot be started: {error}"))
 }

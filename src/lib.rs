@@ -15,6 +15,7 @@
 //! | [`http_client`] | asking others: one request, one connection |
 //! | [`config`], [`key_file`], [`collection`] | what is configured |
 //! | [`app`], [`keeper`], [`cli`] | one process, put together, and kept up to date; the command line |
+//! | [`process`] | signals, threads, descriptors, the service manager |
 //! | [`clock`], [`entropy`], [`files`], [`telemetry`] | the machine: time, randomness, whole files, logs |
 //! | [`span`] | spans of time as people write them |
 //!
@@ -48,6 +49,7 @@ pub mod inspect;
 pub mod keeper;
 pub mod key_file;
 pub mod mint;
+pub mod process;
 pub mod revocation;
 pub mod span;
 pub mod telemetry;

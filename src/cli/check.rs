@@ -12,6 +12,7 @@ use crate::app;
 use crate::clock::SystemClock;
 use crate::collection::EdgeKind;
 use crate::config::{Config, StoreConfig};
+use crate::process;
 use crate::revocation::Index;
 use crate::revocation::redis::Severity;
 
@@ -53,7 +54,7 @@ impl Check {
         findings.add(Grade::Ok, "configuration", "every setting is understood");
         check_keys(&config, &mut findings);
         check_media(&config, &mut findings);
-        app::runtime()?.block_on(async {
+        process::runtime()?.block_on(async {
             check_store(&config, &mut findings).await;
             check_providers(&config, &mut findings).await;
         });
@@ -150,7 +151,7 @@ impl Healthcheck {
     pub fn run(common: &Common) -> Outcome {
         let config = common.load_quietly()?;
         let address = config.listen.ops.context("`listen.ops` is off: there is nobody to ask")?;
-        let (status, answer) = app::runtime()?
+        let (status, answer) = process::runtime()?
             .block_on(super::api::ask(&address, "/readyz"))
             .with_context(|| format!("no answer from {address}"))?;
         common.output().print(&answer, |answer| {

@@ -13,6 +13,7 @@ use super::{Common, Failure, Outcome, Server};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
 use crate::mint::{MintRequest, Signing};
+use crate::process;
 use crate::revocation::Index;
 use crate::span::parse_span;
 use crate::token::{MAX_TOKEN_CHARS, MintPolicy};
@@ -82,7 +83,7 @@ impl Mint {
         let link = if self.server.server.is_some() {
             let call =
                 async { Api::connect(&self.server, &config).await?.call(Method::POST, "/v1/links", Some(body)).await };
-            app::runtime()?.block_on(call)?
+            process::runtime()?.block_on(call)?
         } else {
             let Some(public_url) = config.public_url(None) else {
                 return Err(anyhow::anyhow!("set `public_url`: it is what links start with").into());
@@ -146,7 +147,7 @@ impl Inspect {
             let api = Api::connect(&self.server, &config).await?;
             api.call(Method::POST, "/v1/links/inspect", Some(json!({ "link": link }))).await
         };
-        let inspection = app::runtime()?.block_on(call)?;
+        let inspection = process::runtime()?.block_on(call)?;
         common.output().print(&inspection, describe)?;
         if inspection["valid"] == true { Ok(()) } else { Err(Failure::Answer(3)) }
     }

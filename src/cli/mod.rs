@@ -24,9 +24,9 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::output::Output;
-use crate::app;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::http::openapi;
+use crate::process;
 use crate::telemetry;
 
 /// Expiring, revocable download links for files that stay hidden behind the edge.
@@ -143,7 +143,7 @@ impl Common {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    app::install_crypto();
+    process::install_crypto();
     let Cli { common, command } = Cli::parse();
     let outcome = match command {
         Command::Serve(serve) => serve.run(&common),

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::api::Api;
 use super::links::read_link;
 use super::{Common, Failure, Outcome, Server};
-use crate::app;
 use crate::config::Config;
+use crate::process;
 
 /// Take links back.
 ///
@@ -200,7 +200,7 @@ pub fn call(
     path: &str,
     body: Option<Value>,
 ) -> anyhow::Result<Value> {
-    app::runtime()?.block_on(async { Api::connect(server, config).await?.call(method, path, body).await })
+    process::runtime()?.block_on(async { Api::connect(server, config).await?.call(method, path, body).await })
 }
 
 pub fn text(value: &Value) -> String {

@@ -16,6 +16,7 @@ use crate::collection::Collection;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::key_file::{KeyFileError, Keys};
 use crate::mint::{DEFAULT_COLLECTION, MintRequest};
+use crate::process;
 use crate::revocation::Index;
 use crate::telemetry;
 use crate::token::{Dotfiles, MediaPath, MintPolicy};
@@ -47,14 +48,14 @@ impl Serve {
         }
         let config = common.load(&overrides)?;
         telemetry::init(config.log);
-        let runtime = app::runtime()?;
+        let runtime = process::runtime()?;
         runtime.block_on(async {
             let has_own_clients = config.store == StoreConfig::Embedded && config.clients.is_empty();
             let data_dir = config.data_dir.clone();
             if self.media.is_some() {
                 make_first_key(&config)?;
             }
-            let (stop, reload) = app::signals()?;
+            let (stop, reload) = process::signals()?;
             let app = App::start(config, common.config.clone(), overrides).await?;
             let mut shown = Map::new();
             // Not before everything else has worked: a key that was made but never shown is of no use.

@@ -9,6 +9,7 @@ use super::{Common, Outcome};
 use crate::app;
 use crate::clock::SystemClock;
 use crate::config::StoreConfig;
+use crate::process;
 use crate::revocation::Index;
 
 /// Look after the revocation store.
@@ -29,7 +30,7 @@ impl Store {
         let Self::Init { accept_loss } = self;
         let config = common.load_quietly()?;
         app::create_data_dir(&config.data_dir)?;
-        app::runtime()?.block_on(async {
+        process::runtime()?.block_on(async {
             if config.store == StoreConfig::Embedded {
                 bail!("the embedded store is set up by itself");
             }

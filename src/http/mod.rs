@@ -212,8 +212,8 @@ impl Take for OpenApiRouter<Arc<AppState>> {
 
 /// Without: all of it at once would take a process that starts more memory than anything else.
 impl Take for Router<Arc<AppState>> {
-    fn take(self, (_, paths, handlers): UtoipaMethodRouter<Arc<AppState>>) -> Self {
-        paths.paths.keys().fold(self, |router, path| router.route(path, handlers.clone()))
+    fn take(self, route: UtoipaMethodRouter<Arc<AppState>>) -> Self {
+        self.merge(Router::from(OpenApiRouter::new().routes(route)))
     }
 }
 

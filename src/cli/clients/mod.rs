@@ -12,6 +12,7 @@ use super::revocations::text;
 use super::{Common, Outcome, Server};
 use crate::app;
 use crate::clients::Role;
+use crate::process;
 
 /// A running Linkgate takes up changes within a second, on every machine that shares the store.
 ///
@@ -108,7 +109,7 @@ impl Clients {
     pub fn run(self, common: &Common) -> Outcome {
         let config = common.load_quietly()?;
         app::create_data_dir(&config.data_dir)?;
-        app::runtime()?.block_on(async {
+        process::runtime()?.block_on(async {
             let way = Way::find(self.server(), &config).await?;
             self.execute(common, &way).await
         })?;

@@ -8,7 +8,7 @@
 //!    or `security(())`, `params`, `request_body`, the good answers, and a set of refusals of [`problems`].
 //! 3. Derive `ToSchema` for bodies and `IntoParams` for queries, with a doc comment and the limits at each field. An
 //!    optional field that is left out of an answer, and a parameter, is `nullable = false`.
-//! 4. Add it to [`super::routes`], and its examples to [`mod@reference`]: they are those of `docs/http-api.md`.
+//! 4. Add it to [`super::routes()`], and its examples to [`mod@reference`]: they are those of `docs/http-api.md`.
 //! 5. Renew the committed document: `cargo run -- openapi > docs/openapi.json`.
 //!
 //! The tests of this module name what is missing, `tests/integration/described.rs` compares the document with a server.
