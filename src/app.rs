@@ -39,9 +39,11 @@ use crate::token::MintPolicy;
 pub const OPERATOR_SOCKET: &str = "operator.sock";
 /// Connections for probes and operators, apart from everybody else's.
 const OPERATOR_CONNECTIONS: usize = 64;
-/// How long a process that starts lets downloads wait until it can judge them, and how often it looks.
+/// How long a process that starts lets downloads wait until it can judge them.
 const START_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it waits before it looks again, at first and at most.
 const START_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_START_PAUSE: Duration = Duration::from_millis(50);
 /// How long saying goodbye to the store may take when the process ends.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest path a Unix socket can have on every platform (`sun_path`), with its final NUL.
@@ -314,8 +316,10 @@ async fn listeners(config: &Config) -> Result<(Vec<(Listener, Vec<Audience>)>, b
 /// Waits until it is known what is revoked, for a moment: whoever asks for a file waits gladly before being refused.
 async fn until_it_judges(state: &AppState, mut draining: watch::Receiver<bool>) {
     let judges = async {
+        let mut pause = START_PAUSE;
         while state.judges().await.is_err() {
-            tokio::time::sleep(START_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_START_PAUSE);
         }
     };
     tokio::select! {
