@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What hostile clients cost the honest ones: 99th percentiles side by side, and memory.
 
-  tests/bench/hostility.py          target/release/linkgate, or the binary named by BINARY
+  tests/bench/hostility.py               target/release/linkgate, or the binary named by BINARY
+  IDLE=9600 tests/bench/hostility.py     the same with a slot for everybody
 
 Honest clients ask for verdicts on 32 kept connections, 2 000 a second: in turn with nobody else there, with a crowd at another
 Linkgate on the same machine (what the crowd costs the machine), and with the crowd at the same one. It is
@@ -14,7 +15,7 @@ import multiprocessing, os, pathlib, re, resource, secrets, socket, statistics, 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("BINARY") or ROOT / "target/release/linkgate")
 ROUNDS, SECONDS, HONEST, RATE = 5, 3, 32, 2_000
-IDLE, STAMMERING, UNREAD = 10_000, 200, 50
+IDLE, STAMMERING, UNREAD = int(os.environ.get("IDLE", 10_000)), 200, 50
 GOAL = 2.0
 CONFIGURATION = """
 public_url = "https://files.example"
