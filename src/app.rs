@@ -226,22 +226,26 @@ impl App {
         let slots = Slots::new(limits.connections, Arc::clone(&state.clock));
         let apart = || Slots::new(OPERATOR_CONNECTIONS, Arc::clone(&state.clock));
         let (drain, draining) = watch::channel(false);
+        let (judges, judging) = watch::channel(false);
         let mut servers = JoinSet::new();
         for (listener, routes) in listeners {
             let slots = if routes.is_for_operators() { apart() } else { Arc::clone(&slots) };
-            let (state, draining) = (Arc::clone(&state), draining.clone());
+            let (mut judging, draining) = (judging.clone(), draining.clone());
             servers.spawn(async move {
                 if routes.is_for_downloads_alone() {
-                    until_it_judges(&state, draining.clone()).await;
+                    drop(judging.wait_for(|judging| *judging).await);
                 }
                 server::serve(listener, Arc::new(routes), limits, slots, draining).await;
             });
         }
         tokio::spawn({
-            let (state, draining) = (Arc::clone(&state), draining.clone());
+            let state = Arc::clone(&state);
             async move {
-                until_it_judges(&state, draining).await;
-                process::tell_manager(&[NotifyState::Ready, NotifyState::Status("serving")]);
+                until_it_judges(&state, draining.clone()).await;
+                if !*draining.borrow() {
+                    process::tell_manager(&[NotifyState::Ready, NotifyState::Status("serving")]);
+                }
+                judges.send_replace(true);
             }
         });
         let mut keepers = JoinSet::new();

@@ -7,6 +7,7 @@ mod callers;
 mod keeping;
 mod providers;
 mod section;
+mod serving;
 mod settings;
 mod tree;
 

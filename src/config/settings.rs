@@ -8,12 +8,10 @@ use super::callers;
 use super::keeping::{self, Revocation};
 use super::providers;
 use super::section::{Errors, Section};
+use super::serving;
 use super::tree::Table;
-use super::{Config, DEFAULT_ADDRESS, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
+use super::{Config, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
 use crate::collection::{Collection, EdgeKind, MAX_RESUME_GRACE, is_internal_prefix};
-use crate::http::listen::{Address, ListenConfig, TrustedProxies};
-use crate::http::server::Limits;
-use crate::http::web::Origins;
 use crate::key_file;
 use crate::mint::DEFAULT_COLLECTION;
 use crate::revocation::Bounds;
@@ -118,9 +116,9 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     let data_dir = root.text("data_dir").map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |dir| dir.value.into());
     let data_dir = overrides.data_dir.clone().unwrap_or(data_dir);
     let key_source = keys(root.section("keys"), &data_dir, errors);
-    let listen = listen(root.section("listen"), overrides, errors);
-    let origins = origins(root.section("api"), errors);
-    let limits = limits(root.section("limits"));
+    let listen = serving::listen(root.section("listen"), overrides, errors);
+    let origins = serving::origins(root.section("api"), errors);
+    let limits = serving::limits(root.section("limits"));
     let mut redis = keeping::redis(root.section("store"), errors);
     let Revocation { mode, staleness, leeway } =
         keeping::revocation(root.section("revocation"), redis.as_mut(), errors);
@@ -195,84 +193,6 @@ fn keys(mut section: Section<'_>, data_dir: &Path, errors: &Errors) -> KeySource
         }
         (Some(file), None) => KeySource::File(file.value.into()),
         (None, None) => KeySource::File(data_dir.join(key_file::FILE_NAME)),
-    }
-}
-
-fn listen(mut section: Section<'_>, overrides: &Overrides, errors: &Errors) -> ListenConfig {
-    let fallback = match Address::parse(overrides.listen.as_deref().unwrap_or(DEFAULT_ADDRESS)) {
-        Ok(address) => address,
-        Err(error) => {
-            errors.add(&super::tree::Place::Variable("--listen".into()), &error);
-            Address::Tcp(DEFAULT_ADDRESS.into())
-        }
-    };
-    let mut address = |key| match (&overrides.listen, section.text(key)) {
-        (None, Some(found)) if found.value == "off" => None,
-        (None, Some(found)) => {
-            Some(found.parse(errors, |text| Address::parse(&text)).unwrap_or_else(|| fallback.clone()))
-        }
-        _ => Some(fallback.clone()),
-    };
-    let (download, api, ops) = (address("download"), address("api"), address("ops"));
-    let socket_mode = section.text("socket_mode").and_then(|mode| {
-        mode.parse(errors, |text| {
-            u32::from_str_radix(&text, 8)
-                .ok()
-                .filter(|mode| *mode <= 0o777)
-                .ok_or("must be an octal file mode such as \"0660\"")
-        })
-    });
-    let trusted_proxies =
-        section.texts("trusted_proxies").and_then(|list| list.parse(errors, |list| TrustedProxies::parse(&list)));
-    let client_address_header = section
-        .text("client_address_header")
-        .and_then(|name| name.parse(errors, |name| name.parse().map_err(|_| "must be the name of a header")));
-    if download.is_none() && api.is_none() && ops.is_none() {
-        errors.add(section.place(), "every listener is off: there is nothing to serve");
-    }
-    section.finish();
-    ListenConfig {
-        download,
-        api,
-        ops,
-        socket_mode: socket_mode.unwrap_or(0o660),
-        trusted_proxies: trusted_proxies.unwrap_or_default(),
-        client_address_header: client_address_header.unwrap_or(http::HeaderName::from_static("x-real-ip")),
-    }
-}
-
-fn origins(mut section: Section<'_>, errors: &Errors) -> Origins {
-    let origins = section.texts("cors_origins").and_then(|list| list.parse(errors, |list| Origins::parse(&list)));
-    section.finish();
-    origins.unwrap_or_default()
-}
-
-fn limits(mut section: Section<'_>) -> Limits {
-    let default = Limits::default();
-    let mut number = |key, least, most, default: usize| {
-        section.number(key, least, most).map_or(default, |found| found.value as usize)
-    };
-    let header_bytes = number("header_bytes", 8 << 10, 1 << 20, default.header_bytes);
-    let headers = number("headers", 16, 1000, default.headers);
-    let body_bytes = number("body_bytes", 1 << 10, 64 << 20, default.body_bytes);
-    let connections = number("connections", 1, 1_000_000, default.connections);
-    let mut span = |key, default: Duration| section.span(key).map_or(default, |found| found.value);
-    let header_timeout = span("header_timeout", default.header_timeout);
-    let write_timeout = span("write_timeout", default.write_timeout);
-    let request_timeout = span("request_timeout", default.request_timeout);
-    let drain_timeout = span("drain_timeout", default.drain_timeout);
-    let idle_exit = section.span("idle_exit").map(|found| found.value);
-    section.finish();
-    Limits {
-        header_bytes,
-        headers,
-        body_bytes,
-        connections,
-        header_timeout,
-        write_timeout,
-        request_timeout,
-        drain_timeout,
-        idle_exit,
     }
 }
 

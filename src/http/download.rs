@@ -279,6 +279,22 @@ pub fn split(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix(PREFIX)?.split_once('/')
 }
 
+/// Whether a byte of a path means the same to everybody: such paths are what links are made of.
+pub const fn is_plain(byte: u8) -> bool {
+    PLAIN[byte as usize]
+}
+
+/// A table, for paths hold a token.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'/' | b'_' | b'-');
+        byte += 1;
+    }
+    plain
+};
+
 /// The refusal's answer.
 fn reject(rejection: &Rejection, headers: &HeaderMap) -> Response<Body> {
     let request = RequestId::of(headers);

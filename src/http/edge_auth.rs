@@ -97,8 +97,7 @@ pub fn original_path(headers: &HeaderMap) -> Option<&str> {
 
 /// Only the one spelling of an address: anything an edge might normalise is refused.
 pub fn canonical(path: &str) -> Result<&str, Rejection> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte);
-    if path.bytes().all(is_plain) && !path.contains("//") {
+    if path.bytes().all(download::is_plain) && !path.contains("//") {
         Ok(path)
     } else {
         Err(Rejection { problem: ProblemKind::InvalidLink, verdict: Verdict::Malformed, token: None })

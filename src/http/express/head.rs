@@ -5,6 +5,8 @@ use std::mem::MaybeUninit;
 use http::Method;
 use httparse::{Header, Status};
 
+use super::super::download::is_plain;
+
 /// Header lines that there is room for.
 const MAX_FIELDS: usize = 32;
 
@@ -49,24 +51,12 @@ pub fn parse<'b, 'r>(bytes: &'b [u8], room: &'r mut Room<'b>, max_fields: usize)
 
 /// The path of a target in origin form whose characters mean the same to everybody; a query is passed over.
 fn plain_path(target: &str) -> Option<&str> {
-    let is_plain = |byte: u8| PLAIN[usize::from(byte)];
     let is_plain_in_query = |byte: u8| is_plain(byte) || b"=&%+.~,:".contains(&byte);
     let end = target.bytes().position(|byte| !is_plain(byte)).unwrap_or(target.len());
     let (path, rest) = target.split_at(end);
     let is_query = |rest: &str| rest.strip_prefix('?').is_some_and(|query| query.bytes().all(is_plain_in_query));
     (path.starts_with('/') && (rest.is_empty() || is_query(rest))).then_some(path)
 }
-
-/// Which bytes are plain in a path: a table, for paths hold a token.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0;
-    while byte < plain.len() {
-        plain[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'/' | b'_' | b'-');
-        byte += 1;
-    }
-    plain
-};
 
 #[cfg(test)]
 mod tests {
