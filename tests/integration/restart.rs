@@ -13,7 +13,7 @@ use crate::support::http::{Connection, request};
 use crate::support::linkgate::{Builder, Linkgate, path_of};
 use crate::support::nginx::{Nginx, Variant};
 use crate::support::redis::Redis;
-use crate::support::{Process, binary, eventually};
+use crate::support::{Process, binary, eventually, uninterrupted};
 
 /// How often the verifier is restarted under load; `LINKGATE_RESTARTS=20` makes thirty seconds of it.
 fn restarts() -> usize {
@@ -159,7 +159,7 @@ fn a_service_manager_is_told_when_it_serves_and_when_it_stops() {
     manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let heard = || {
         let mut message = [0; 200];
-        let length = manager.recv(&mut message).unwrap();
+        let length = uninterrupted(|| manager.recv(&mut message)).unwrap();
         String::from_utf8(message[..length].to_vec()).unwrap()
     };
     let address = linkgate.folder.path().join("notify.sock").display().to_string();

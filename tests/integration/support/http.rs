@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::uninterrupted;
+
 /// Where a server listens.
 #[derive(Clone, Debug)]
 pub enum Place {
@@ -113,7 +115,7 @@ impl Connection {
                 return Some(response);
             }
             let mut part = [0; 4096];
-            match self.stream.read(&mut part) {
+            match uninterrupted(|| self.stream.read(&mut part)) {
                 Ok(0) => return None,
                 Ok(read) => self.unread.extend(&part[..read]),
                 Err(error) => panic!("no answer: {error}"),
