@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `topology`, `connection` | finding the server, connections, errors in our own words |
 //! | `follow`, `stream`, `snapshot` | keeping the index fresh: tasks, steps, loading everything |
+//! | `own` | what this process answered for, until the stream has brought it |
 //! | `restore` | setting up, and writing back what was lost |
 //! | `cache`, `memory` | what is kept on this machine's disk |
 //! | `records`, `ask`, `clients` | what is asked and written for people, for one judgement, for the API |
@@ -24,6 +25,7 @@ mod fleet;
 mod follow;
 mod keys;
 mod memory;
+mod own;
 mod records;
 mod restore;
 mod scripts;
@@ -56,10 +58,10 @@ use self::restore::Restoring;
 use self::stream::Position;
 use self::topology::Topology;
 use super::{
-    Answers, Change, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Replaced, Revocation,
-    RevocationId, RevocationStore, Shortfall, Status, StoreError, Tally, Target, Verifier,
+    Answers, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Revocation, RevocationId,
+    RevocationStore, Shortfall, Status, StoreError, Tally, Target, Verifier,
 };
-use crate::clock::{Clock, Moment, UnixMillis};
+use crate::clock::{Clock, Moment};
 use crate::entropy::random;
 use crate::token::TokenId;
 
@@ -265,43 +267,6 @@ impl Inner {
         }
     }
 
-    /// Lets a revocation of our own bite although the stream has not brought it yet: whoever answered must refuse.
-    fn apply_own(&self, step: StreamId, revocation: &Revocation) {
-        let mut unseen = self.unseen.lock();
-        raise(&self.index, revocation);
-        unseen.push((step, revocation.clone()));
-    }
-
-    /// Puts a freshly loaded index in place of the old one; what it may lack of our own revocations is added first.
-    fn replace_index(&self, loaded: Index, position: &Position) -> Replaced {
-        let unseen = self.unseen.lock();
-        for (_, revocation) in unseen.iter().filter(|(step, _)| *step > position.last) {
-            raise(&loaded, revocation);
-        }
-        self.index.replace(loaded)
-    }
-
-    /// Writes back what this process answered for and the store may have lost meanwhile, as in a failover; and what it
-    /// was not allowed to write back before, if it is now.
-    async fn settle_debts(&self, position: &Position) -> Result<(), StoreError> {
-        let due: Vec<Revocation> = {
-            let mut unseen = self.unseen.lock();
-            let (due, rest) = std::mem::take(&mut *unseen).into_iter().partition(|(step, _)| *step <= position.last);
-            *unseen = rest;
-            let due: Vec<_> = due;
-            due.into_iter().map(|(_, revocation)| revocation).collect()
-        };
-        for batch in due.chunks(restore::BATCH) {
-            self.restore_batch(batch).await?;
-        }
-        if self.keeps_own.load(Ordering::Relaxed) && self.restore().await.is_ok() {
-            self.keeps_own.store(false, Ordering::Relaxed);
-        } else if due.is_empty() {
-            return Ok(());
-        }
-        self.finish_restoring().await
-    }
-
     /// Writes the snapshot to disk; answers how long that took.
     fn save_to_cache(&self) -> Option<Duration> {
         let cache = self.cache.as_ref()?;
@@ -397,13 +362,4 @@ impl RevocationStore for RedisStore {
             let (_, ()) = tokio::join!(saved, fleet::leave(&self.inner));
         }
     }
-}
-
-/// Lets a revocation bite; a cut-off that is stricter already stays so.
-fn raise(index: &Index, revocation: &Revocation) {
-    let member = revocation.target.member();
-    index.raise(match revocation.target {
-        Target::Link(id) => Change::Link { id, until: UnixMillis(revocation.score) },
-        _ => Change::CutOff { member: &member, score: revocation.score },
-    });
 }

@@ -1,0 +1,59 @@
+//! Revocations of our own: whoever answers for one refuses from then on, even if the stream has not brought it yet,
+//! and writes it back if the store loses it.
+
+use std::sync::atomic::Ordering;
+
+use super::Inner;
+use super::keys::StreamId;
+use super::restore::BATCH;
+use super::stream::Position;
+use crate::clock::UnixMillis;
+use crate::revocation::{Change, Index, Replaced, Revocation, StoreError, Target};
+
+impl Inner {
+    /// Lets a revocation of our own bite although the stream has not brought it yet: whoever answered must refuse.
+    pub fn apply_own(&self, step: StreamId, revocation: &Revocation) {
+        let mut unseen = self.unseen.lock();
+        raise(&self.index, revocation);
+        unseen.push((step, revocation.clone()));
+    }
+
+    /// Puts a freshly loaded index in place of the old one; what it may lack of our own revocations is added first.
+    pub fn replace_index(&self, loaded: Index, position: &Position) -> Replaced {
+        let unseen = self.unseen.lock();
+        for (_, revocation) in unseen.iter().filter(|(step, _)| *step > position.last) {
+            raise(&loaded, revocation);
+        }
+        self.index.replace(loaded)
+    }
+
+    /// Writes back what this process answered for and the store may have lost meanwhile, as in a failover; and what it
+    /// was not allowed to write back before, if it is now.
+    pub async fn settle_debts(&self, position: &Position) -> Result<(), StoreError> {
+        let due: Vec<Revocation> = {
+            let mut unseen = self.unseen.lock();
+            let (due, rest) = std::mem::take(&mut *unseen).into_iter().partition(|(step, _)| *step <= position.last);
+            *unseen = rest;
+            let due: Vec<_> = due;
+            due.into_iter().map(|(_, revocation)| revocation).collect()
+        };
+        for batch in due.chunks(BATCH) {
+            self.restore_batch(batch).await?;
+        }
+        if self.keeps_own.load(Ordering::Relaxed) && self.restore().await.is_ok() {
+            self.keeps_own.store(false, Ordering::Relaxed);
+        } else if due.is_empty() {
+            return Ok(());
+        }
+        self.finish_restoring().await
+    }
+}
+
+/// Lets a revocation bite; a cut-off that is stricter already stays so.
+fn raise(index: &Index, revocation: &Revocation) {
+    let member = revocation.target.member();
+    index.raise(match revocation.target {
+        Target::Link(id) => Change::Link { id, until: UnixMillis(revocation.score) },
+        _ => Change::CutOff { member: &member, score: revocation.score },
+    });
+}
