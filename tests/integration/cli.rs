@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::http::{Place, Response, parse, request};
 use crate::support::linkgate::{Builder, Linkgate, path_of};
 use crate::support::redis::Redis;
-use crate::support::{Process, binary, eventually, folder};
+use crate::support::{Process, binary, eventually, folder, uninterrupted};
 
 const PICTURE: &[u8] = b"\x89PNG these are the bytes of a picture \x00\xff";
 
@@ -843,7 +843,7 @@ fn a_download_under_way_is_finished_before_the_process_ends() {
     stop_listening(&linkgate);
     let mut piece = vec![0; 1 << 20];
     for _ in 0..4 {
-        let read = stream.read(&mut piece).unwrap();
+        let read = uninterrupted(|| stream.read(&mut piece)).unwrap();
         answer.extend(&piece[..read]);
         std::thread::sleep(Duration::from_millis(50));
         assert!(linkgate.process.0.try_wait().unwrap().is_none(), "it waits for a slow reader");

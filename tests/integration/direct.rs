@@ -187,14 +187,14 @@ fn a_file_that_has_not_changed_is_not_sent_again() {
 #[test]
 fn a_file_that_was_replaced_is_a_new_one() {
     let (linkgate, link) = site();
-    let place = linkgate.media().join("users/42/notes.txt");
+    let path = linkgate.media().join("users/42/notes.txt");
     // Two files that are written within one tick of the clock that stamps them would differ in nothing but their bytes.
     let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
-    File::open(&place).unwrap().set_modified(an_hour_ago).unwrap();
+    File::open(&path).unwrap().set_modified(an_hour_ago).unwrap();
     let old = get(&linkgate, &link, &[]).header("etag").unwrap();
     let changed = TEXT.to_ascii_uppercase();
     linkgate.file("new", &changed);
-    fs::rename(linkgate.media().join("new"), place).unwrap();
+    fs::rename(linkgate.media().join("new"), path).unwrap();
     let answer = get(&linkgate, &link, &[("If-None-Match", &old)]);
     assert_eq!((answer.status, answer.body.as_slice()), (200, changed.as_slice()));
     assert_ne!(answer.header("etag").unwrap(), old);
