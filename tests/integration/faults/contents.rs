@@ -70,7 +70,7 @@ fn an_empty_redis_is_suspicious_after_a_restart_until_an_operator_accepts_the_lo
 fn part_of_the_keys_missing_is_noticed_like_all_of_them_missing() {
     let (redis, mut fleet) = pair();
     for lost in ["t", "c", "m", "s"] {
-        let revoked = fleet.revoke(1);
+        let revoked = fleet.revoke_as_some_are_cut_off(1);
         redis.cli(&["DEL", &format!("linkgate:{{rv}}:{lost}")]);
         fleet.watch(Duration::from_millis(1_500));
         fleet.recovers();

@@ -60,8 +60,8 @@ fn a_node_of_a_cluster_that_dies_and_returns_loses_nothing() {
     let mut cluster = Cluster::start();
     let owner = cluster.owner(LINKS);
     let mut fleet = Fleet::over(&[cluster.url_beginning_with(0), cluster.url_beginning_with(1)]);
-    fleet.revoke(0);
-    fleet.revoke(1);
+    fleet.revoke_as_some_are_cut_off(0);
+    fleet.revoke_as_some_are_cut_off(1);
     cluster.nodes[owner].stop();
     fleet.watch_until("links wait", |fleet| fleet.all(&fleet.valid, 503));
     cluster.nodes[owner].launch();

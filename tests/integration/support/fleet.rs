@@ -68,8 +68,8 @@ impl Fleet {
         self.revoke_within(at, BOUND)
     }
 
-    /// The same while others are cut off, by network or by being frozen.
-    pub fn revoke_while_some_are_cut_off(&mut self, at: usize) -> String {
+    /// The same when others may not hear of it: cut off, frozen, or because the store ends right after its answer.
+    pub fn revoke_as_some_are_cut_off(&mut self, at: usize) -> String {
         self.revoke_within(at, CUT_OFF_BOUND)
     }
 
