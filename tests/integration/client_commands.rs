@@ -42,7 +42,7 @@ impl Way {
 
 fn each_way(test: impl Fn(&Linkgate, &Way)) {
     let redis = Redis::start();
-    for builder in [Builder::new(), Builder::following(&redis.url())] {
+    for builder in [Builder::new(), Builder::new().redis(&redis.url())] {
         let linkgate = builder.environment("LINKGATE_LISTEN__API", "127.0.0.1:0").start();
         let log = linkgate.log();
         let address = log.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();

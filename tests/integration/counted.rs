@@ -31,8 +31,8 @@ impl Site {
     }
 
     fn over_redis() -> Self {
-        let redis = Redis::durable();
-        Self::new(Builder::following(&redis.url()), Some(redis))
+        let redis = Redis::logged();
+        Self::new(Builder::new().redis(&redis.url()), Some(redis))
     }
 
     fn new(builder: Builder, redis: Option<Redis>) -> Self {

@@ -56,14 +56,14 @@ fn write_throughout(linkgate: &Linkgate, is_over: &AtomicBool) -> (Vec<String>, 
 #[test]
 fn a_verifier_that_loads_while_others_write_misses_nothing_and_makes_nothing_up() {
     let redis = Redis::start();
-    let writer = Builder::following(&redis.url()).start();
+    let writer = Builder::new().redis(&redis.url()).start();
     writer.file("a.txt", b"x");
     preload(&redis);
     for _ in 0..ROUNDS {
         let is_over = AtomicBool::new(false);
         let (newcomer, (revoked, lifted)) = std::thread::scope(|scope| {
             let writing = scope.spawn(|| write_throughout(&writer, &is_over));
-            let newcomer = Builder::following(&redis.url()).beside(&writer).start();
+            let newcomer = Builder::new().redis(&redis.url()).beside(&writer).start();
             is_over.store(true, Ordering::Relaxed);
             (newcomer, writing.join().unwrap())
         });

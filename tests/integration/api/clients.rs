@@ -36,7 +36,7 @@ fn with_headers(linkgate: &Linkgate, method: &str, path: &str, more: &[(&str, &s
 
 fn with_each_store(test: impl Fn(Linkgate)) {
     let redis = Redis::start();
-    for builder in [Builder::new(), Builder::following(&redis.url())] {
+    for builder in [Builder::new(), Builder::new().redis(&redis.url())] {
         test(builder.start());
     }
 }
@@ -312,8 +312,8 @@ fn a_change_meant_for_another_state_is_refused() {
 #[test]
 fn changes_at_the_same_time_do_not_undo_each_other() {
     let redis = Redis::start();
-    let first = Builder::following(&redis.url()).start();
-    let second = Builder::following(&redis.url()).beside(&first).start();
+    let first = Builder::new().redis(&redis.url()).start();
+    let second = Builder::new().redis(&redis.url()).beside(&first).start();
     add_backend(&first);
     eventually("the other one knows the admin", || second.api("GET", BACKEND, &Value::Null).status == 200);
     let made: Vec<Value> = std::thread::scope(|scope| {
@@ -466,8 +466,8 @@ fn features_are_required_and_permitted_by_name() {
 #[test]
 fn a_change_takes_effect_on_every_instance_within_moments() {
     let redis = Redis::start();
-    let first = Builder::following(&redis.url()).start();
-    let second = Builder::following(&redis.url()).beside(&first).start();
+    let first = Builder::new().redis(&redis.url()).start();
+    let second = Builder::new().redis(&redis.url()).beside(&first).start();
     let made = add_backend(&first);
     let key = key_of(&made);
     let moments = |what: &str, is_so: &mut dyn FnMut() -> bool| {
@@ -524,7 +524,7 @@ fn uses_that_cannot_be_written_down_disturb_nobody() {
 #[test]
 fn a_store_that_is_gone_is_a_503_and_those_that_are_known_go_on() {
     let mut redis = Redis::start();
-    let linkgate = Builder::following(&redis.url()).start();
+    let linkgate = Builder::new().redis(&redis.url()).start();
     let key = key_of(&add_backend(&linkgate));
     redis.stop();
     for (method, path, body) in
@@ -541,7 +541,7 @@ fn a_store_that_is_gone_is_a_503_and_those_that_are_known_go_on() {
 #[test]
 fn clients_outlive_a_redis_that_was_emptied_and_changes_go_on_from_there() {
     let redis = Redis::start();
-    let linkgate = Builder::following(&redis.url()).start();
+    let linkgate = Builder::new().redis(&redis.url()).start();
     let made = add_backend(&linkgate);
     eventually("it was seen", || linkgate.api("GET", BACKEND, &Value::Null).status == 200);
     redis.cli(&["DEL", "linkgate:{rv}:clients"]);

@@ -24,8 +24,9 @@ impl Site {
     }
 
     fn over_redis(mode: &str) -> Self {
-        let redis = Redis::durable();
-        let builder = || Builder::following(&redis.url()).revocation(&format!("mode = \"{mode}\""));
+        let redis = Redis::logged();
+        let builder =
+            || Builder::new().redis(&redis.url()).revocation(&format!("mode = \"{mode}\"\ndirect_timeout = \"1s\""));
         let first = builder().start();
         let second = builder().beside(&first).start();
         for linkgate in [&first, &second] {

@@ -33,8 +33,8 @@ impl Site {
     }
 
     fn over_redis() -> Self {
-        let redis = Redis::durable();
-        let linkgate = Builder::following(&redis.url()).start();
+        let redis = Redis::logged();
+        let linkgate = Builder::new().redis(&redis.url()).start();
         linkgate.file("a.txt", b"x");
         Self { linkgate, _redis: Some(redis) }
     }
@@ -123,8 +123,8 @@ fn of_twenty_at_once_one_is_carried_out(site: Site) {
 
 #[test]
 fn no_store_holds_a_link_that_was_minted_with_a_key() {
-    let redis = Redis::durable();
-    let linkgate = Builder::following(&redis.url()).start();
+    let redis = Redis::logged();
+    let linkgate = Builder::new().redis(&redis.url()).start();
     let key = [("Idempotency-Key", "k")];
     let link = post(&linkgate, "/v1/links", &key, &json!({ "path": "secret-name.txt" })).json();
     let names = redis.cli(&["KEYS", "*:w:*"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::fleet::Fleet;
 use crate::support::linkgate::Builder;
-use crate::support::redis::Redis;
+use crate::support::redis::{LOGGED, Redis};
 use crate::support::tls::{Authority, following};
 use crate::support::topology::{Cluster, Watched};
 use crate::support::{eventually, folder, free_port};
@@ -120,8 +120,7 @@ fn valkey_serves_as_well_as_redis() {
         eprintln!("valkey-server is not installed: nothing was tested with it");
         return;
     }
-    let kept = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
-    let mut valkey = Redis::of("valkey-server", folder(), free_port(), &[], &kept);
+    let mut valkey = Redis::of("valkey-server", folder(), free_port(), &[], &LOGGED);
     let mut fleet = Fleet::over(&[valkey.url(), valkey.url()]);
     for at in [0, 1] {
         let path = fleet.revoke(at);

@@ -51,7 +51,7 @@ struct ToLift {
 impl World {
     /// A world with more lines for each verifier's `[revocation]`.
     pub fn new(settings: [&str; 3]) -> (Self, Redis) {
-        let redis = Redis::durable();
+        let redis = Redis::logged();
         let proxies: Vec<Proxy> = settings.iter().map(|_| Proxy::before(&redis.address())).collect();
         let builders =
             proxies.iter().zip(settings).map(|(proxy, more)| Builder::following(&proxy.url()).revocation(more));

@@ -16,13 +16,21 @@ pub struct Redis {
     pub process: Process,
 }
 
+/// Options of [`Redis::logged`].
+pub const LOGGED: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "no"];
+
 impl Redis {
     /// Keeps nothing on disk.
     pub fn start() -> Self {
         Self::with(&["--save", "", "--appendonly", "no"])
     }
 
-    /// Keeps what it has answered, whatever happens.
+    /// Keeps what it has answered when it is killed. No slow disk holds it up.
+    pub fn logged() -> Self {
+        Self::with(&LOGGED)
+    }
+
+    /// Keeps what it has answered, whatever happens, and answers no sooner.
     pub fn durable() -> Self {
         Self::with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
     }

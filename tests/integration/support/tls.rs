@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::linkgate::Builder;
-use super::redis::Redis;
+use super::redis::{LOGGED, Redis};
 use super::{folder, free_port};
 
 /// An authority, and what it has signed.
@@ -56,8 +56,7 @@ impl Authority {
         let sign_in = ["--tls", "--insecure", "--cacert", ca, "--cert", own_certificate, "--key", own_key];
         let tls = ["--port", "0", "--tls-port", &port.to_string()].map(str::to_owned);
         let files = ["--tls-ca-cert-file", ca, "--tls-cert-file", certificate, "--tls-key-file", key];
-        let kept = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
-        let options = [&tls.each_ref().map(String::as_str)[..], &files, &kept].concat();
+        let options = [&tls.each_ref().map(String::as_str)[..], &files, &LOGGED].concat();
         Redis::of("redis-server", folder(), port, &sign_in, &options)
     }
 
