@@ -8,9 +8,10 @@ use super::edge_auth;
 use super::express::head::{self, Room};
 use super::json;
 use super::links::{Batch, InspectRequest};
+use super::problem::Problem;
 use super::refresh::RefreshRequest;
 use super::revocation_bodies::RevokeRequest;
-use crate::clients::PolicyRecord;
+use crate::clients::{ClientPatch, PolicyRecord};
 use crate::mint::MintRequest;
 
 /// Most header lines of a plain head.
@@ -30,12 +31,11 @@ pub fn plain_head(bytes: &[u8]) -> Option<(Method, String, usize)> {
 
 /// Reads bytes as the body of each request there is; answers the statuses of the refusals.
 pub fn api_bodies(bytes: &[u8]) -> Vec<u16> {
-    fn refusal<T: DeserializeOwned>(bytes: &[u8]) -> Option<u16> {
-        json::parse::<T>(bytes).err().map(|problem| problem.kind().status().as_u16())
+    fn refusal<T: DeserializeOwned>(bytes: &[u8]) -> Option<Problem> {
+        json::parse::<T>(bytes).err()
     }
     let readers = [
         refusal::<MintRequest>,
-        refusal::<Batch>,
         refusal::<InspectRequest>,
         refusal::<RefreshRequest>,
         refusal::<RevokeRequest>,
@@ -43,5 +43,11 @@ pub fn api_bodies(bytes: &[u8]) -> Vec<u16> {
         refusal::<KeyRequest>,
         refusal::<PolicyRecord>,
     ];
-    readers.into_iter().filter_map(|read| read(bytes)).collect()
+    let mut refusals: Vec<Problem> = readers.into_iter().filter_map(|read| read(bytes)).collect();
+    refusals.extend(json::parse_with(bytes, ClientPatch::parse).err());
+    match json::parse::<Batch>(bytes) {
+        Ok(batch) => refusals.extend(batch.requests().into_iter().filter_map(Result::err)),
+        Err(refusal) => refusals.push(refusal),
+    }
+    refusals.iter().map(|problem| problem.kind().status().as_u16()).collect()
 }

@@ -70,6 +70,13 @@ pub struct Batch {
     links: Vec<Box<RawValue>>,
 }
 
+impl Batch {
+    /// The requests, each for itself.
+    pub fn requests(&self) -> Vec<Result<MintRequest, Problem>> {
+        self.links.iter().map(|item| parse(item.get().as_bytes())).collect()
+    }
+}
+
 /// What became of the items, in their order.
 #[derive(Serialize, ToSchema)]
 pub struct BatchResults {
@@ -115,8 +122,7 @@ pub async fn batch(
     ready(&state).await?;
     check_size(batch.links.len())?;
     let now = state.clock.now().wall;
-    let requests: Vec<Result<MintRequest, Problem>> =
-        batch.links.iter().map(|item| parse(item.get().as_bytes())).collect();
+    let requests = batch.requests();
     let asked_for = requests.iter().map(|request| subject(client, request.as_ref().ok()?.subject.as_deref()));
     admit_links(&state, client, asked_for)?;
     let mint = |request: &Result<MintRequest, Problem>, revocations: &dyn RevocationView| {

@@ -36,6 +36,8 @@ mod topology;
 /// What `tests/fuzz` needs besides.
 #[cfg(fuzzing)]
 pub mod fuzz_doors {
+    pub use super::cache::read_copy;
+    pub use super::snapshot::take_reply;
     pub use super::stream::apply_entry;
 }
 

@@ -178,8 +178,12 @@ impl<'i> Loading<'i> {
             } else {
                 from = end;
                 let factor = (PAGE / count.max(1)).clamp(1, 8) as u64;
-                width =
-                    if count > PAGE { width * PAGE as u64 / count as u64 } else { width.saturating_mul(factor) }.max(1);
+                width = if count > PAGE {
+                    width.saturating_mul(PAGE as u64) / count as u64
+                } else {
+                    width.saturating_mul(factor)
+                }
+                .max(1);
             }
             let is_next_last = from > last;
             let request = members_between(key, from, (!is_next_last).then_some(width));
@@ -234,7 +238,7 @@ impl<'i> Loading<'i> {
         &mut self,
         connection: &mut MultiplexedConnection,
         key: &str,
-        keep: fn(&Index, &[u8], u64),
+        keep: Keep,
     ) -> Result<String, StoreError> {
         let mut epoch = String::new();
         let mut cursor = "0".to_owned();
@@ -250,15 +254,8 @@ impl<'i> Loading<'i> {
         }
     }
 
-    fn take(&mut self, page: &Value, keep: fn(&Index, &[u8], u64), epoch: &mut String) {
-        let members = Scored(page);
-        for (member, score) in members.iter() {
-            if member == SENTINEL.as_bytes() {
-                *epoch = String::from_utf8_lossy(score).into_owned();
-            } else if let Some(score) = read_score(score) {
-                keep(&self.index, member, score);
-            }
-        }
+    fn take(&mut self, page: &Value, keep: Keep, epoch: &mut String) {
+        take(&self.index, page, keep, epoch);
         self.note(items(page).len() / 2);
     }
 
@@ -282,6 +279,32 @@ impl<'i> Loading<'i> {
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
         *self.inner.loading.lock() = None;
+    }
+}
+
+/// What becomes of a member and its score.
+type Keep = fn(&Index, &[u8], u64);
+
+/// Takes a page of members with their scores; the sentinel's score is the epoch.
+fn take(index: &Index, page: &Value, keep: Keep, epoch: &mut String) {
+    for (member, score) in Scored(page).iter() {
+        if member == SENTINEL.as_bytes() {
+            *epoch = String::from_utf8_lossy(score).into_owned();
+        } else if let Some(score) = read_score(score) {
+            keep(index, member, score);
+        }
+    }
+}
+
+/// Takes a reply in Redis's protocol as a page of each set, and as a header.
+#[cfg(fuzzing)]
+pub fn take_reply(index: &Index, reply: &[u8]) {
+    let Ok(page) = redis::parse_redis_value(reply) else { return };
+    for keep in [keep_link, keep_cut_off] {
+        take(index, &page, keep, &mut String::new());
+    }
+    if let Ok((meta, links, cut_offs)) = redis::from_redis_value(page) {
+        let _ = Header::new(meta, &links, &cut_offs);
     }
 }
 
