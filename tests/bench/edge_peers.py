@@ -33,6 +33,7 @@ import argparse, base64, hashlib, hmac, json, os, pathlib, re, shutil, signal, s
 W = pathlib.Path(os.environ.get("EDGE_WORK") or pathlib.Path(tempfile.gettempdir()) / "edge-peers")
 FRONT, NULLP, REDISP, DJP, BEFORE = 18080, 18081, 18082, 18083, 18086
 SECRET = b"bench-secret"
+CONTENDERS = "static,secure_link,null,null_unix,lua_redis,django"
 
 
 def port_of(name):
@@ -291,11 +292,13 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=int, default=4)
-    ap.add_argument("--only", default="static,secure_link,null,null_unix,lua_redis,django")
+    ap.add_argument("--only", default=CONTENDERS, help=f"some of {CONTENDERS}, and with --project null_like")
     ap.add_argument("--project", metavar="SCRIPT", help="starts Linkgate: tests/bench/edge_project")
     ap.add_argument("--before", metavar="BINARY", help="another linkgate to compare with")
     ap.add_argument("--json")
     a = ap.parse_args()
+    if unknown := set(a.only.split(",")) - {*CONTENDERS.split(","), "null_like", "project"}:
+        ap.error(f"no contender is called {', '.join(sorted(unknown))}; there are {CONTENDERS}")
     only = a.only.split(",") + (["project"] if a.project and "project" not in a.only else [])
     only += ["before"] if a.project and a.before else []
     b = Bench(a)
