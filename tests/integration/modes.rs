@@ -257,7 +257,7 @@ fn a_verifier_that_asks_each_time_does_not_wait_longer_than_it_was_told() {
         assert_eq!(fleet.verifiers[1].status(&fleet.valid), 503);
         assert!(asked.elapsed() < Duration::from_millis(2_500), "{:?}", asked.elapsed());
     }
-    fleet.revoke_as_some_are_cut_off(0);
+    fleet.revoke_while_some_are_cut_off(0);
     proxy.set(Network::Pass);
     fleet.recovers();
 }

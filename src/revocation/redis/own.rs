@@ -30,13 +30,8 @@ impl Inner {
     /// Writes back what this process answered for and the store may have lost meanwhile, as in a failover; and what it
     /// was not allowed to write back before, if it is now.
     pub async fn settle_debts(&self, position: &Position) -> Result<(), StoreError> {
-        let due: Vec<Revocation> = {
-            let mut unseen = self.unseen.lock();
-            let (due, rest) = std::mem::take(&mut *unseen).into_iter().partition(|(step, _)| *step <= position.last);
-            *unseen = rest;
-            let due: Vec<_> = due;
-            due.into_iter().map(|(_, revocation)| revocation).collect()
-        };
+        let is_due = |(step, _): &mut (StreamId, Revocation)| *step <= position.last;
+        let due: Vec<_> = self.unseen.lock().extract_if(.., is_due).map(|(_, revocation)| revocation).collect();
         for batch in due.chunks(BATCH) {
             self.restore_batch(batch).await?;
         }

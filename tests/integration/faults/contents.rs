@@ -70,7 +70,8 @@ fn an_empty_redis_is_suspicious_after_a_restart_until_an_operator_accepts_the_lo
 fn part_of_the_keys_missing_is_noticed_like_all_of_them_missing() {
     let (redis, mut fleet) = pair();
     for lost in ["t", "c", "m", "s"] {
-        let revoked = fleet.revoke_as_some_are_cut_off(1);
+        let revoked = fleet.revoke(1);
+        fleet.all_know();
         redis.cli(&["DEL", &format!("linkgate:{{rv}}:{lost}")]);
         fleet.watch(Duration::from_millis(1_500));
         fleet.recovers();
@@ -93,7 +94,7 @@ fn a_key_of_another_type_is_named_and_judged_by_never() {
 fn a_key_that_becomes_another_type_stops_judging_until_it_is_removed_and_then_nothing_is_lost() {
     let (redis, mut fleet) = pair();
     let revoked = fleet.revoke(0);
-    fleet.watch_until("both know", |fleet| fleet.all(&revoked, 410));
+    fleet.all_know();
     redis.cli(&["SET", LINKS, "not a sorted set"]);
     let refused = fleet.verifiers[0].api("POST", "/v1/revocations", &json!({ "subject": "u" }));
     assert_eq!(refused.status, 503, "{}", refused.text());
@@ -137,8 +138,8 @@ fn a_stream_that_is_trimmed_under_its_readers_costs_nothing() {
 #[test]
 fn garbage_among_our_entries_is_skipped_loudly_and_everything_else_goes_on() {
     let (redis, mut fleet) = pair();
-    let revoked = fleet.revoke(0);
-    fleet.watch_until("both know", |fleet| fleet.all(&revoked, 410));
+    fleet.revoke(0);
+    fleet.all_know();
     let garbage = |words: &str| {
         let script = format!(
             "local h = redis.call('HMGET', KEYS[1], 'l', 'n', 'e') \

@@ -19,7 +19,7 @@ fn pair() -> (Redis, Proxy, Fleet) {
 fn a_verifier_behind_a_half_open_connection_refuses_everything_before_it_could_permit_what_was_revoked() {
     let (_redis, proxy, mut fleet) = pair();
     proxy.set(Network::BlackHole);
-    let path = fleet.revoke_as_some_are_cut_off(0);
+    let path = fleet.revoke_while_some_are_cut_off(0);
     let answered = Instant::now();
     assert_eq!(fleet.verifiers[1].status(&path), 200, "it cannot know yet");
     fleet.watch_until("it refuses", |fleet| fleet.verifiers[1].status(&path) == 503);
@@ -39,7 +39,7 @@ fn a_half_open_connection_that_heals_in_time_is_noticed_by_nobody() {
     let (_redis, proxy, mut fleet) = pair();
     for _ in 0..2 {
         proxy.set(Network::BlackHole);
-        let path = fleet.revoke_as_some_are_cut_off(0);
+        let path = fleet.revoke_while_some_are_cut_off(0);
         fleet.watch(Duration::from_secs(1));
         proxy.set(Network::Pass);
         fleet.watch_until("it has caught up", |fleet| fleet.verifiers[1].status(&path) == 410);
@@ -67,7 +67,7 @@ fn a_network_that_takes_200_ms_each_way_delays_revocations_and_refuses_nothing()
 fn a_network_that_closes_every_connection_for_a_while_costs_only_what_may_have_been_missed() {
     let (_redis, proxy, mut fleet) = pair();
     proxy.set(Network::Cut);
-    fleet.revoke_as_some_are_cut_off(0);
+    fleet.revoke_while_some_are_cut_off(0);
     fleet.watch_until("it refuses", |fleet| fleet.verifiers[1].status(&fleet.valid) == 503);
     proxy.set(Network::Pass);
     fleet.recovers();

@@ -48,7 +48,7 @@ fn rights_that_are_taken_away_stop_the_one_verifier_and_given_back_it_goes_on() 
     set_user(&redis, &["-@all"]);
     let refused = fleet.verifiers[1].api("POST", "/v1/revocations", &json!({ "subject": "u" }));
     assert_eq!(refused.status, 503, "{}", refused.text());
-    fleet.revoke_as_some_are_cut_off(0);
+    fleet.revoke_while_some_are_cut_off(0);
     fleet.watch_until("it does not judge any more", |fleet| fleet.verifiers[1].status(&fleet.valid) == 503);
     assert!(fleet.verifiers[1].reason().contains("credentials"), "{}", fleet.verifiers[1].reason());
     assert_eq!(fleet.verifiers[0].status(&fleet.valid), 200, "the other one is not concerned");
@@ -88,7 +88,7 @@ fn a_verifier_that_reads_from_a_replica_follows_and_refuses_to_revoke() {
 
     // A replica that has lost its master answers as before: only the beats tell.
     replica.cli(&["REPLICAOF", "127.0.0.1", "1"]);
-    fleet.revoke_as_some_are_cut_off(0);
+    fleet.revoke_while_some_are_cut_off(0);
     fleet.watch_until("it does not judge any more", |fleet| fleet.verifiers[1].status(&fleet.valid) == 503);
     replica.cli(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
     fleet.recovers();

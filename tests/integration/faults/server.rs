@@ -19,10 +19,11 @@ fn a_redis_that_is_killed_and_kept_its_log_loses_nothing_and_nobody_notices() {
     let by_subject = fleet.verifiers[0].mint(&json!({ "path": "a.txt", "subject": "u" }));
     fleet.verifiers[0].revoke(&json!({ "subject": "u" }));
     for at in [0, 1, 0] {
-        fleet.revoke_as_some_are_cut_off(at);
+        fleet.revoke(at);
     }
     let epoch = redis.cli(&["HGET", "linkgate:{rv}:m", "e"]);
-    let last = fleet.revoke_as_some_are_cut_off(1);
+    let last = fleet.revoke(1);
+    fleet.all_know();
     redis.stop();
     let refused = fleet.verifiers[0].api("POST", "/v1/revocations", &json!({ "subject": "v" }));
     assert_eq!(refused.status, 503, "{}", refused.text());
@@ -40,8 +41,9 @@ fn a_redis_that_is_killed_and_kept_its_log_loses_nothing_and_nobody_notices() {
 fn a_redis_that_comes_back_empty_is_filled_by_those_who_remember_and_a_newcomer_learns_everything() {
     let mut redis = Redis::start();
     let mut fleet = pair(&redis);
-    let revoked: Vec<String> = [0, 1, 0, 1].map(|at| fleet.revoke_as_some_are_cut_off(at)).into();
+    let revoked: Vec<String> = [0, 1, 0, 1].map(|at| fleet.revoke(at)).into();
     let blocked = fleet.verifiers[0].revoke(&json!({ "path": "blocked.txt" }));
+    fleet.all_know();
     redis.stop();
     fleet.watch(Duration::from_millis(500));
     redis.launch();
@@ -63,7 +65,7 @@ fn a_redis_that_comes_back_as_it_was_before_is_told_what_has_been_revoked_since(
     fleet.revoke(0);
     assert_eq!(redis.cli(&["SAVE"]), "OK");
     let since: Vec<String> = [0, 1, 0].map(|at| fleet.revoke(at)).into();
-    fleet.watch_until("both know", |fleet| since.iter().all(|path| fleet.all(path, 410)));
+    fleet.all_know();
     redis.stop();
     redis.launch();
     fleet.recovers();
@@ -75,7 +77,8 @@ fn a_redis_that_comes_back_as_it_was_before_is_told_what_has_been_revoked_since(
 fn a_redis_that_hangs_for_ten_seconds_makes_verifiers_refuse_what_they_cannot_know_and_resume_with_it() {
     let redis = Redis::start();
     let mut fleet = pair(&redis);
-    fleet.revoke_as_some_are_cut_off(0);
+    fleet.revoke(0);
+    fleet.all_know();
     redis.process.signal("STOP");
     let stopped = Instant::now();
     fleet.watch_until("links wait once revocations may be missing", |fleet| fleet.all(&fleet.valid, 503));

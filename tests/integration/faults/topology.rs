@@ -15,11 +15,11 @@ const LINKS: &str = "linkgate:{rv}:t";
 fn a_failover_that_loses_five_acknowledged_writes_loses_no_revocation() {
     let servers = Watched::start();
     let mut fleet = Fleet::over(&[servers.url(), servers.url()]);
-    let before = fleet.revoke(0);
-    fleet.watch_until("both know", |fleet| fleet.all(&before, 410));
+    fleet.revoke(0);
+    fleet.all_know();
     servers.part();
     let lost = [0, 1, 0, 1, 0].map(|at| fleet.revoke(at));
-    fleet.watch_until("both know", |fleet| lost.iter().all(|path| fleet.all(path, 410)));
+    fleet.all_know();
     let count = |redis: &Redis| redis.cli(&["ZCARD", LINKS]).parse::<u32>().unwrap();
     assert_eq!((count(&servers.master), count(&servers.replica)), (7, 2), "the replica lacks five");
     let mut servers = servers;
@@ -44,7 +44,7 @@ fn a_cluster_whose_slot_moves_while_it_is_followed_loses_nothing() {
     // One begins with the node that has the slot, the other one with another node.
     let mut fleet = Fleet::over(&[cluster.url_beginning_with(owner), cluster.url_beginning_with(owner + 1)]);
     let before = fleet.revoke(0);
-    fleet.watch_until("both know", |fleet| fleet.all(&before, 410));
+    fleet.all_know();
     for step in 1..=2 {
         cluster.move_slot_of(LINKS, (owner + step) % 3, || fleet.watch(Duration::from_millis(500)));
         assert_eq!(cluster.owner(LINKS), (owner + step) % 3);
@@ -60,8 +60,9 @@ fn a_node_of_a_cluster_that_dies_and_returns_loses_nothing() {
     let mut cluster = Cluster::start();
     let owner = cluster.owner(LINKS);
     let mut fleet = Fleet::over(&[cluster.url_beginning_with(0), cluster.url_beginning_with(1)]);
-    fleet.revoke_as_some_are_cut_off(0);
-    fleet.revoke_as_some_are_cut_off(1);
+    fleet.revoke(0);
+    fleet.revoke(1);
+    fleet.all_know();
     cluster.nodes[owner].stop();
     fleet.watch_until("links wait", |fleet| fleet.all(&fleet.valid, 503));
     cluster.nodes[owner].launch();

@@ -68,8 +68,8 @@ impl Fleet {
         self.revoke_within(at, BOUND)
     }
 
-    /// The same when others may not hear of it: cut off, frozen, or because the store ends right after its answer.
-    pub fn revoke_as_some_are_cut_off(&mut self, at: usize) -> String {
+    /// The same while others are cut off, by network or by being frozen.
+    pub fn revoke_while_some_are_cut_off(&mut self, at: usize) -> String {
         self.revoke_within(at, CUT_OFF_BOUND)
     }
 
@@ -143,6 +143,12 @@ impl Fleet {
         self.watch_until("revoking works", |fleet| fleet.verifiers[0].try_revoke(&path).status == 201);
         self.was_revoked(&path, 0, BOUND);
         self.watch_until("a new revocation bites", |fleet| fleet.all(&path, 410));
+    }
+
+    /// Looks until every verifier refuses all that was revoked: what the store answered in its last moment may not have
+    /// reached the others.
+    pub fn all_know(&self) {
+        self.watch_until("all know", |fleet| fleet.revoked.iter().all(|revoked| fleet.all(&revoked.path, 410)));
     }
 
     /// Every verifier is fresh.
