@@ -110,9 +110,9 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The binary under test.
+/// The binary under test: the one just built, or the one that `LINKGATE` names.
 pub fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_linkgate"))
+    std::env::var_os("LINKGATE").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_linkgate")), PathBuf::from)
 }
 
 /// A port that was free a moment ago.
