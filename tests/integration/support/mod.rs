@@ -1,6 +1,7 @@
 //! Servers to test with, each ended when it is dropped.
 
 pub mod browser;
+pub mod clock;
 pub mod fleet;
 pub mod http;
 pub mod identity;

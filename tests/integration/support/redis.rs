@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::clock::ShiftedClock;
 use super::{Process, eventually, folder, free_port};
 
 /// A Redis that can be stopped and started again on the same port, with the same folder.
@@ -13,6 +14,7 @@ pub struct Redis {
     port: u16,
     options: Vec<String>,
     sign_in: Vec<String>,
+    environment: Vec<(&'static str, String)>,
     pub process: Process,
 }
 
@@ -23,6 +25,15 @@ impl Redis {
     /// Keeps nothing on disk.
     pub fn start() -> Self {
         Self::with(&["--save", "", "--appendonly", "no"])
+    }
+
+    /// Keeps nothing on disk, and has this wall clock instead of the machine's.
+    pub fn with_clock(clock: &ShiftedClock) -> Self {
+        let mut redis = Self::start();
+        redis.set_clock(clock);
+        redis.stop();
+        redis.launch();
+        redis
     }
 
     /// Keeps what it has answered when it is killed. No slow disk holds it up.
@@ -57,14 +68,21 @@ impl Redis {
             port,
             options: options.iter().map(ToString::to_string).collect(),
             sign_in: sign_in.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
             process: Process::start(Command::new("true").stdin(Stdio::null())),
         };
         redis.launch();
         redis
     }
 
+    /// Has this wall clock instead of the machine's from the next start on.
+    pub fn set_clock(&mut self, clock: &ShiftedClock) {
+        self.environment = clock.environment().into();
+    }
+
     pub fn launch(&mut self) {
         let mut command = Command::new(self.program);
+        command.envs(self.environment.iter().cloned());
         let port = self.port.to_string();
         // Later options win: a server with TLS has no plain port.
         command.args(["--port", &port]).args(&self.options).args([
