@@ -69,11 +69,10 @@ impl Parts {
         create_data_dir(&config.data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let index = Arc::new(Index::default());
-        let max_ttl = config.bounds.max_ttl;
         let (store, clients, answers): Stores = match &config.store {
             StoreConfig::Embedded => {
                 let (index, clock) = (Arc::clone(&index), Arc::clone(&clock));
-                let store = EmbeddedStore::open(&config.data_dir, index, clock, max_ttl, config.session_window)?;
+                let store = EmbeddedStore::open(&config.data_dir, index, clock, config.bounds, config.session_window)?;
                 (Arc::new(store.clone()), Arc::new(FileClients::new(&config.data_dir)), Arc::new(store))
             }
             StoreConfig::Redis(_) => {
@@ -130,7 +129,7 @@ pub fn open_redis(config: &Config, index: Arc<Index>, clock: Arc<dyn Clock>) -> 
     let StoreConfig::Redis(redis) = &config.store else {
         bail!("`store.url` names no Redis");
     };
-    Ok(RedisStore::new(redis, &config.data_dir, index, clock, config.bounds.max_ttl)?)
+    Ok(RedisStore::new(redis, &config.data_dir, index, clock, config.bounds)?)
 }
 
 /// Makes the data folder, for its owner only.

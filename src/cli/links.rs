@@ -12,7 +12,7 @@ use super::api::Api;
 use super::{Common, Failure, Outcome, Server};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
-use crate::mint::{MintRequest, Signing};
+use crate::mint::{Dates, MintRequest, Signing};
 use crate::process;
 use crate::revocation::Index;
 use crate::span::parse_span;
@@ -96,8 +96,9 @@ impl Mint {
             };
             let request: MintRequest = serde_json::from_value(body)?;
             let policy = MintPolicy::unbounded();
-            let now = SystemClock::new().now().wall;
-            let link = Index::default().look(|nothing| signing.mint(&request, &self.client, &policy, nothing, now))?;
+            let dates = Dates::at(SystemClock::new().now().wall);
+            let link =
+                Index::default().look(|nothing| signing.mint(&request, &self.client, &policy, nothing, dates))?;
             serde_json::to_value(link)?
         };
         common.output().print(&link, |link| link["url"].as_str().unwrap_or_default().to_owned())?;

@@ -235,7 +235,12 @@ fn judge<'t, F: Fields + ?Sized>(
     // By the time the signature has been checked it is here.
     state.index.expect(named.1);
     let client_address = state.listen.client_address(peer, fields);
-    let presentation = Presentation { now: now.wall, client_address, resumes: begins && resumes(fields) };
+    let presentation = Presentation {
+        now: now.wall,
+        latest_issue: state.latest_issue(now),
+        client_address,
+        resumes: begins && resumes(fields),
+    };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {
         problem: Problem::from(refusal).kind(),
         verdict: refusal.into(),

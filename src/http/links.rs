@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::credentials::Caller;
+use super::issuing::issue;
 use super::json::{Json, parse};
 use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
@@ -20,7 +21,7 @@ use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
 use crate::inspect::{Contents, Inspection};
-use crate::mint::{Link, MAX_BATCH, MintError, MintRequest};
+use crate::mint::{Dates, Link, MAX_BATCH, MintError, MintRequest};
 use crate::revocation::{Informed, RevocationView};
 use crate::token::MintRefusal;
 
@@ -55,9 +56,9 @@ pub async fn mint(
     let asked_for = subject(client, request.subject.as_deref());
     visit.for_subject(asked_for);
     admit_links(&state, client, std::iter::once(asked_for))?;
-    let now = state.clock.now().wall;
-    let minted = state.consult(|revocations| mint_one(&state, client, &request, revocations, now)).await?;
-    let link = minted?;
+    let mint = |revocations: &dyn RevocationView, dates| mint_one(&state, client, &request, revocations, dates);
+    let minted = issue(&state, mint, |minted| awaited([minted])).await?;
+    let link = minted.map_err(|error| refusal(&request, error))?;
     Ok((StatusCode::CREATED, axum::Json(link)))
 }
 
@@ -121,18 +122,20 @@ pub async fn batch(
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
     check_size(batch.links.len())?;
-    let now = state.clock.now().wall;
     let requests = batch.requests();
     let asked_for = requests.iter().map(|request| subject(client, request.as_ref().ok()?.subject.as_deref()));
     admit_links(&state, client, asked_for)?;
-    let mint = |request: &Result<MintRequest, Problem>, revocations: &dyn RevocationView| {
+    let mint_all = |revocations: &dyn RevocationView, dates| -> Vec<_> {
+        let well_formed = requests.iter().filter_map(|request| request.as_ref().ok());
+        well_formed.map(|request| mint_one(&state, client, request, revocations, dates)).collect()
+    };
+    let mut minted = issue(&state, mint_all, awaited).await?.into_iter();
+    let results = requests.iter().map(|request| {
         let request = request.as_ref().map_err(Problem::clone)?;
-        mint_one(&state, client, request, revocations, now)
-    };
-    let mint_all = |revocations: &dyn RevocationView| {
-        requests.iter().map(|request| BatchResult::of(mint(request, revocations))).collect()
-    };
-    Ok(axum::Json(BatchResults { results: state.consult(mint_all).await? }))
+        let minted = minted.next().unwrap_or(Err(MintError::UnknownCollection));
+        minted.map_err(|error| refusal(request, error))
+    });
+    Ok(axum::Json(BatchResults { results: results.map(BatchResult::of).collect() }))
 }
 
 /// Whether a batch is neither empty nor too large.
@@ -183,7 +186,7 @@ pub async fn inspect(
     let now = state.clock.now();
     let inspect = |view: &dyn RevocationView, tally| {
         let informed = Informed { view, tally };
-        state.signing.inspect(&request.link, &informed, state.staleness, now)
+        state.signing.inspect(&request.link, &informed, state.staleness, (now, state.latest_issue(now)))
     };
     let mut inspection = state.consult(|view| inspect(view, None)).await?;
     let is_foreign = |contents: &Contents| !client.may_see(&contents.client, contents.subject.as_deref());
@@ -232,16 +235,25 @@ fn mint_one(
     client: &Client,
     request: &MintRequest,
     revocations: &dyn RevocationView,
-    now: UnixMillis,
-) -> Result<Link, Problem> {
-    state.signing.mint(request, &client.name, &client.policy, revocations, now).map_err(|error| match error {
+    dates: Dates,
+) -> Result<Link, MintError> {
+    state.signing.mint(request, &client.name, &client.policy, revocations, dates)
+}
+
+/// The dates that stand in the way of links.
+fn awaited<'m>(minted: impl IntoIterator<Item = &'m Result<Link, MintError>>) -> Vec<UnixMillis> {
+    minted.into_iter().filter_map(|minted| minted.as_ref().err()?.awaits()).collect()
+}
+
+fn refusal(request: &MintRequest, error: MintError) -> Problem {
+    match error {
         MintError::Refused(refusal @ (MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_)))
             if request.expires_at.is_some() =>
         {
             Problem::from(refusal).with("field", "expires_at")
         }
         other => other.into(),
-    })
+    }
 }
 
 impl From<MintError> for Problem {
@@ -253,7 +265,7 @@ impl From<MintError> for Problem {
             MintError::TwoExpiries => invalid("expires_at"),
             MintError::Network(_) => invalid("client_networks"),
             MintError::TooLong => Self::new(ProblemKind::InvalidRequest).detail(detail),
-            MintError::Covered(kind) => {
+            MintError::Covered(kind) | MintError::Ahead { kind, .. } => {
                 Self::new(ProblemKind::AlreadyRevoked).detail(detail).with("kind", kind.as_str())
             }
             MintError::Refused(refusal) => refusal.into(),

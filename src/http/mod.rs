@@ -29,7 +29,8 @@ mod fields;
 #[cfg(fuzzing)]
 pub mod fuzz_doors;
 mod idempotency;
-pub mod inherited;
+mod inherited;
+mod issuing;
 mod json;
 mod links;
 pub mod listen;

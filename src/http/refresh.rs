@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::credentials::Caller;
+use super::issuing::issue;
 use super::json::Json;
 use super::links::{BatchResult, BatchResults, check_size, ready};
 use super::openapi::{problems, tags};
@@ -14,7 +15,7 @@ use super::problem::{Problem, ProblemKind};
 use super::rates::{admit_links, subject};
 use super::state::AppState;
 use crate::clients::Role;
-use crate::mint::RefreshError;
+use crate::mint::{Link, RefreshError};
 use crate::revocation::RevocationView;
 
 /// The old links, and the life of the new ones.
@@ -54,12 +55,16 @@ pub async fn refresh(
     let subjects: Vec<Option<String>> = request.links.iter().map(known).collect();
     admit_links(&state, client, subjects.iter().map(|known| subject(client, known.as_deref())))?;
     let who = (client.name.as_str(), &client.policy);
-    let refresh_all = |revocations: &dyn RevocationView| {
-        let refresh =
-            |link: &String| state.signing.refresh(link, who, request.expires_in, state.refresh_grace, revocations, now);
-        request.links.iter().map(|link| BatchResult::of(refresh(link))).collect()
+    let refresh_all = |revocations: &dyn RevocationView, dates| -> Vec<_> {
+        let (life, grace) = (request.expires_in, state.refresh_grace);
+        let refresh = |link: &String| state.signing.refresh(link, who, life, grace, revocations, dates);
+        request.links.iter().map(refresh).collect()
     };
-    Ok(axum::Json(BatchResults { results: state.consult(refresh_all).await? }))
+    let awaited = |refreshed: &Vec<Result<Link, RefreshError>>| -> Vec<_> {
+        refreshed.iter().filter_map(|refreshed| refreshed.as_ref().err()?.awaits()).collect()
+    };
+    let refreshed = issue(&state, refresh_all, awaited).await?;
+    Ok(axum::Json(BatchResults { results: refreshed.into_iter().map(BatchResult::of).collect() }))
 }
 
 impl From<RefreshError> for Problem {

@@ -14,12 +14,11 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 pub use self::identify::Identified;
-pub(crate) use self::identify::examine_in;
 pub use self::refresh::RefreshError;
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::entropy;
-use crate::revocation::{Bearings, Bounds, Kind, RevocationView, issue_time};
+use crate::revocation::{Bearings, Bounds, Kind, RevocationView, covering, issue_time};
 use crate::token::{
     ClientName, Disposition, Expiry, Feature, Features, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish,
     Subject, parse_network, seal,
@@ -29,6 +28,23 @@ use crate::token::{
 pub const MAX_BATCH: usize = 1000;
 /// The collection of a request that names none.
 pub const DEFAULT_COLLECTION: &str = "image";
+
+/// The times by which links are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Dates {
+    pub now: UnixMillis,
+    /// The latest issue that a link may be given ahead of now, so that whatever is revoked afterwards reaches it.
+    pub horizon: UnixMillis,
+    /// The latest issue of a link that counts as made by now.
+    pub latest_issue: UnixMillis,
+}
+
+impl Dates {
+    /// By one's own clock alone: no link is dated ahead of it.
+    pub const fn at(now: UnixMillis) -> Self {
+        Self { now, horizon: now, latest_issue: now }
+    }
+}
 
 /// What minting needs.
 pub struct Signing {
@@ -151,8 +167,24 @@ pub enum MintError {
     Refused(#[from] MintRefusal),
     #[error("a standing revocation of kind `{0}` covers such a link; reinstate it first")]
     Covered(Kind),
+    #[error("a revocation of kind `{kind}` that reaches further ahead than a link can be dated covers such a link")]
+    Ahead {
+        kind: Kind,
+        /// When the link would count as issued.
+        date: UnixMillis,
+    },
     #[error("the link's token would be longer than {MAX_TOKEN_CHARS} characters")]
     TooLong,
+}
+
+impl MintError {
+    /// The issue time that the horizon must have come to before such a link can be made.
+    pub const fn awaits(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Ahead { date, .. } => Some(*date),
+            _ => None,
+        }
+    }
 }
 
 impl Signing {
@@ -166,8 +198,9 @@ impl Signing {
         client: &str,
         policy: &MintPolicy,
         revocations: &dyn RevocationView,
-        now: UnixMillis,
+        dates: Dates,
     ) -> Result<Link, MintError> {
+        let now = dates.now;
         policy.check_features(request.features())?;
         let collection = self
             .collections
@@ -207,9 +240,9 @@ impl Signing {
         let id = if request.stable == Some(true) {
             let max_ttl = policy.max_ttl(collection.rules());
             let (signing, revoked) = ((&**keyring, collection.name()), (revocations, bearings));
-            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked, self.bounds)?
+            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked)?
         } else {
-            let issued_at = issue_time(revocations, bearings, now, self.bounds.leeway).map_err(MintError::Covered)?;
+            let issued_at = issue_time(revocations, bearings, now).map_err(MintError::Covered)?;
             if request.expires_at.is_none() {
                 // A life that was asked for begins when the link counts as issued.
                 claims.expires_at = claims.expires_at.plus(issued_at.since(now));
@@ -217,6 +250,11 @@ impl Signing {
             claims.issued_at = issued_at;
             entropy::token_id()
         };
+        // Whatever moved it ahead: later than this, a revocation that comes after it might not reach it.
+        if claims.issued_at > now.max(dates.horizon) {
+            let kind = covering(revocations, bearings).map_or(Kind::Link, |(kind, _)| kind);
+            return Err(MintError::Ahead { kind, date: claims.issued_at });
+        }
         let token = seal(&keyring, collection.name(), id, &claims).map_err(|_| MintError::TooLong)?;
         Ok(Link {
             url: self.url(collection, &token),

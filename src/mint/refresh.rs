@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Link, MintError, MintRequest, Signing};
+use super::{Dates, Link, MintError, MintRequest, Signing};
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::revocation::{Kind, RevocationView, covers};
-use crate::token::{Claims, Examined, Keyring, MintPolicy, Refusal, Subject, VerifiedToken, is_stable};
+use crate::token::{Claims, Examined, Keyring, MintPolicy, Presentation, Refusal, Subject, VerifiedToken, is_stable};
 
 /// Why a link is not refreshed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -27,6 +27,16 @@ pub enum RefreshError {
     Mint(#[from] MintError),
 }
 
+impl RefreshError {
+    /// The issue time that the horizon must have come to before such a link can be made.
+    pub const fn awaits(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Mint(error) => error.awaits(),
+            _ => None,
+        }
+    }
+}
+
 impl Signing {
     /// Makes a new link with everything that an authentic one of the same client asks for; it may have ended at most
     /// `grace` ago. `life` is the new one's, the old one's when there is none. A stable link is followed by a stable one.
@@ -40,15 +50,17 @@ impl Signing {
         life: Option<u64>,
         grace: Duration,
         revocations: &dyn RevocationView,
-        now: UnixMillis,
+        dates: Dates,
     ) -> Result<Link, RefreshError> {
         let keyring = self.keyring.load();
-        let old = self.authentic(link, &keyring, now, |old, collection| {
+        let now = dates.now;
+        let presentation = Presentation::of_an_onlooker(now, dates.latest_issue);
+        let old = self.authentic(link, &keyring, presentation, |old, collection| {
             judge(old, (client, policy), grace, revocations, now)?;
             Ok(request(&old.token, collection, &keyring, policy, life, now))
         });
         let request = old.unwrap_or(Err(RefreshError::Invalid("the signature does not match")))?;
-        Ok(self.mint(&request, client, policy, revocations, now)?)
+        Ok(self.mint(&request, client, policy, revocations, dates)?)
     }
 }
 

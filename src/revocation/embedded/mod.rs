@@ -20,13 +20,15 @@ use tracing::{error, warn};
 
 pub use self::lock::{FolderLock, LockError};
 use super::{
-    Answers, Applied, Download, Durability, Index, ListQuery, Page, Questions, Recorded, Revocation, RevocationId,
-    RevocationStore, Status, StoreError, Tally, Target, Verifier,
+    Answers, Applied, Bounds, Download, Durability, Index, ListQuery, Page, Proposal, Questions, Recorded, Revocation,
+    RevocationId, RevocationStore, Status, StoreError, Tally, Target, Verifier,
 };
 use crate::clock::{Clock, UnixMillis};
 
 /// The table file inside the data folder.
 pub const FILE_NAME: &str = "revocations.redb";
+/// A file has one history.
+const EPOCH: &str = "embedded";
 /// How often revocations that have ended are lifted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -44,7 +46,7 @@ struct Inner {
     writer: Mutex<()>,
     index: Arc<Index>,
     clock: Arc<dyn Clock>,
-    max_ttl: Duration,
+    bounds: Bounds,
     session_window: Duration,
     started_at: UnixMillis,
     _lock: FolderLock,
@@ -59,7 +61,7 @@ impl EmbeddedStore {
         data_dir: &Path,
         index: Arc<Index>,
         clock: Arc<dyn Clock>,
-        max_ttl: Duration,
+        bounds: Bounds,
         session_window: Duration,
     ) -> Result<Self, StoreError> {
         let lock = FolderLock::acquire(data_dir).map_err(|error| StoreError::Failed(error.to_string()))?;
@@ -75,7 +77,7 @@ impl EmbeddedStore {
                 index,
                 started_at: clock.now().wall,
                 clock,
-                max_ttl,
+                bounds,
                 session_window,
                 _lock: lock,
             }),
@@ -138,9 +140,12 @@ impl Inner {
 
 #[async_trait]
 impl RevocationStore for EmbeddedStore {
-    async fn revoke(&self, revocation: Revocation, wait: Option<Duration>) -> Result<Recorded, StoreError> {
+    async fn revoke(&self, proposal: Proposal, wait: Option<Duration>) -> Result<Recorded, StoreError> {
         self.run(move |inner| {
-            let position = inner.write(|database| tables::insert(database, &revocation))?;
+            let now = inner.clock.now();
+            let (position, revocation) =
+                inner.write(|database| tables::insert(database, proposal.clone(), now.wall, inner.bounds))?;
+            inner.index.store_time().learn(EPOCH, revocation.created_at, now, inner.bounds);
             Ok(Recorded {
                 revocation,
                 position: position.to_string(),
@@ -151,6 +156,20 @@ impl RevocationStore for EmbeddedStore {
             })
         })
         .await
+    }
+
+    async fn reach(&self, time: UnixMillis) -> Result<(), StoreError> {
+        while self.inner.index.store_time().told() < time {
+            tokio::time::sleep(time.since(self.inner.clock.now().wall)).await;
+            self.run(|inner| {
+                let now = inner.clock.now();
+                let at = inner.write(|database| tables::tell(database, now.wall, inner.bounds))?;
+                inner.index.store_time().learn(EPOCH, at, now, inner.bounds);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
@@ -227,7 +246,7 @@ impl RevocationStore for EmbeddedStore {
                         inner.write(|database| tables::remove(database, id))?;
                     }
                     if !lapsed.is_empty() {
-                        inner.index.prune(now, inner.max_ttl);
+                        inner.index.prune(now, inner.bounds.max_ttl);
                     }
                     if inner.read(|database| counts::any_over(database, now))? {
                         inner.write(|database| Ok((counts::forget(database, now)?, tables::Outcome::Nothing)))?;

@@ -63,6 +63,9 @@ async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreE
     if header.restoring {
         return Err(StoreError::Lost("a linkgate is writing back what the store has lost".into()));
     }
+    if let (Some(epoch), Some(last)) = (&header.epoch, header.last) {
+        inner.note_time(epoch, last.time());
+    }
     let scored = |score: &Option<String>| score.as_ref()?.parse::<f64>().ok().map(|score| score as u64);
     let revoked = questions.links.iter().zip(&link_scores[1..]).filter(|(_, score)| score.is_some());
     let cut = questions.members.iter().zip(&cut_offs[1..]);

@@ -248,6 +248,7 @@ async fn join(
     if inner.keeps_own.load(Ordering::Relaxed) {
         restore::keep_own(&inner.index, &loaded);
     }
+    inner.note_time(&position.epoch, position.last.time());
     let counts = loaded.counts();
     let took = inner.clock.now().since(started);
     *inner.restored.lock() = None;
@@ -325,7 +326,7 @@ async fn prune(inner: &Inner) {
     let start = inner.clock.now();
     loop {
         tick.tick().await;
-        let (index, max_ttl) = (Arc::clone(&inner.index), inner.max_ttl);
+        let (index, max_ttl) = (Arc::clone(&inner.index), inner.bounds.max_ttl);
         let now = inner.clock.now().unhurried(start);
         let _ = blocking(move || index.prune(now, max_ttl)).await;
     }

@@ -60,10 +60,10 @@ use self::restore::Restoring;
 use self::stream::Position;
 use self::topology::Topology;
 use super::{
-    Answers, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Revocation, RevocationId,
-    RevocationStore, Shortfall, Status, StoreError, Tally, Target, Verifier,
+    Answers, Bounds, Download, Durability, Index, ListQuery, Page, Progress, Proposal, Questions, Recorded, Revocation,
+    RevocationId, RevocationStore, Shortfall, Status, StoreError, Tally, Target, Verifier,
 };
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, UnixMillis};
 use crate::entropy::random;
 use crate::token::TokenId;
 
@@ -128,7 +128,7 @@ struct Inner {
     keys: Keys,
     index: Arc<Index>,
     clock: Arc<dyn Clock>,
-    max_ttl: Duration,
+    bounds: Bounds,
     min_replicas: u32,
     replica_timeout: Duration,
     follows: bool,
@@ -140,6 +140,8 @@ struct Inner {
     /// Names this process while it restores.
     name: String,
     clients_seen: Mutex<clients::Seen>,
+    /// One request asks for the store's time on behalf of all that wait for it.
+    telling: tokio::sync::Mutex<()>,
     /// The last stream entry this process has applied.
     applied: watch::Sender<Option<Position>>,
     /// Revocations of our own that bite here before the stream has brought them.
@@ -174,7 +176,7 @@ impl RedisStore {
         data_dir: &Path,
         index: Arc<Index>,
         clock: Arc<dyn Clock>,
-        max_ttl: Duration,
+        bounds: Bounds,
     ) -> Result<Self, StoreError> {
         let keys = Keys::new(&config.key_prefix);
         let topology = Arc::new(Topology::new(&config.url, &config.tls, keys.meta())?);
@@ -188,7 +190,7 @@ impl RedisStore {
             fleet: Membership::new(clock.now().wall),
             index,
             clock,
-            max_ttl,
+            bounds,
             min_replicas: config.min_replicas,
             replica_timeout: config.replica_timeout,
             follows: config.follows,
@@ -198,6 +200,7 @@ impl RedisStore {
             cache: cache.map(|folder| Cache::new(folder, &address, &config.key_prefix)),
             name: TokenId(random()).to_string(),
             clients_seen: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             applied: watch::Sender::new(None),
             unseen: Mutex::default(),
             has_gap: AtomicBool::new(false),
@@ -250,6 +253,11 @@ impl RedisStore {
 }
 
 impl Inner {
+    /// The store has told a time of this history.
+    fn note_time(&self, epoch: &str, told: UnixMillis) {
+        self.index.store_time().learn(epoch, told, self.clock.now(), self.bounds);
+    }
+
     /// Fills the index with the snapshot on disk, where there is one.
     fn start_from_cache(&self) {
         let Some(cache) = &self.cache else { return };
@@ -286,14 +294,14 @@ impl Inner {
 
 #[async_trait]
 impl RevocationStore for RedisStore {
-    async fn revoke(&self, revocation: Revocation, wait: Option<Duration>) -> Result<Recorded, StoreError> {
+    async fn revoke(&self, proposal: Proposal, wait: Option<Duration>) -> Result<Recorded, StoreError> {
         let inner = &*self.inner;
         let members = match wait {
             Some(_) => fleet::alive(inner).await?,
             None => Vec::new(),
         };
-        let (position, reached) = records::insert(inner, &revocation, wait.is_some()).await?;
-        let step = StreamId::parse(&position).ok_or_else(|| StoreError::Foreign("a stream id".into()))?;
+        let (step, revocation, reached) = records::insert(inner, proposal, wait.is_some()).await?;
+        let position = step.to_string();
         if inner.follows && !self.until_applied(step).await {
             inner.apply_own(step, &revocation);
         }
@@ -308,6 +316,10 @@ impl RevocationStore for RedisStore {
         };
         let shortfall = reached.filter(|reached| *reached < wanted).map(|reached| Shortfall { wanted, reached });
         Ok(Recorded { revocation, position, durability, shortfall, applied })
+    }
+
+    async fn reach(&self, time: UnixMillis) -> Result<(), StoreError> {
+        records::reach(&self.inner, time).await
     }
 
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {

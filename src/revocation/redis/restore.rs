@@ -58,7 +58,7 @@ impl Inner {
         // Also when there is nothing: whoever may not write must find that out.
         for batch in std::iter::once(&[][..]).chain(entries.chunks(BATCH)) {
             let revocations: Vec<_> =
-                batch.iter().map(|(target, score)| remembered(target, *score, now, self.max_ttl)).collect();
+                batch.iter().map(|(target, score)| remembered(target, *score, now, self.bounds.max_ttl)).collect();
             restored += self.restore_batch(&revocations).await?;
         }
         Ok(restored)
@@ -90,10 +90,12 @@ impl Inner {
 
     pub async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
         let known = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
+        let dated = self.index.store_time().told().plus(self.bounds.skew());
         self.link
             .run(async |mut connection| {
                 let mut call = scripts::RESTORE.key(self.keys.all());
                 call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name).arg(known.as_deref().unwrap_or_default());
+                call.arg(dated.0);
                 for revocation in batch {
                     let json = serde_json::to_string(revocation).unwrap_or_default();
                     call.arg(revocation.target.member()).arg(revocation.score).arg(revocation.id.as_str()).arg(json);

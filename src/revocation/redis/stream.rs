@@ -136,6 +136,9 @@ fn apply(
         position.last = id;
         position.count = entry.count.unwrap_or(position.count);
     }
+    if brought.entries > 0 {
+        inner.note_time(&position.epoch, position.last.time());
+    }
     Ok(brought)
 }
 
