@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use tracing::{error, info, warn};
 
@@ -79,11 +80,7 @@ async fn look_after(inner: &Inner) {
 ///
 /// # Errors
 /// [`StoreError::Lost`] when it is not to be believed.
-async fn settled(
-    inner: &Inner,
-    mut header: Header,
-    remembered: Option<&Lineage>,
-) -> Result<Lineage, StoreError> {
+async fn settled(inner: &Inner, mut header: Header, remembered: Option<&Lineage>) -> Result<Lineage, StoreError> {
     let start = inner.clock.uptime();
     while header.on_probation && !header.is_contested && !header.restoring {
         if let Some(remembered) = remembered
@@ -236,15 +233,18 @@ async fn history(
     }
     let (block, at) = position.place();
     let mut ask = redis::pipe();
-    ask.cmd("HMGET").arg(inner.keys.history()).arg(block);
+    // Without the right to read the list of writes nothing proves that the history is the same.
+    ask.ignore_errors().cmd("HMGET").arg(inner.keys.history()).arg(block);
     for from in [position.last.before().to_string(), "0-0".to_owned()] {
         ask.cmd("XREAD").arg("COUNT").arg(1).arg("STREAMS").arg(inner.keys.stream()).arg(from);
     }
-    type Answers = ([Option<Vec<u8>>; 1], Reply, Reply);
-    let ([writes], next, oldest): Answers = ask.query_async(connection).await.map_err(store_error)?;
+    type Answers = (RedisResult<[Option<Vec<u8>>; 1]>, RedisResult<Reply>, RedisResult<Reply>);
+    let (writes, next, oldest): Answers = ask.query_async(connection).await.map_err(store_error)?;
+    let (next, oldest) = (next.map_err(store_error)?, oldest.map_err(store_error)?);
     let id = |reply: Reply| StreamId::parse(&reply?.first()?.1.first()?.0);
     let has_gone_on = header.last.is_some_and(|last| last > position.last);
-    let is_same = writes.is_some_and(|writes| writes.get(at..at + 8) == Some(&position.written.packed()[..]));
+    let is_same =
+        matches!(writes, Ok([Some(writes)]) if writes.get(at..at + 8) == Some(&position.written.packed()[..]));
     Ok(match (id(next), id(oldest)) {
         // Something that is not ours came after what we have read.
         (Some(next), _) if next == position.last && has_gap => History::Forked,
@@ -337,9 +337,28 @@ async fn beat(inner: &Inner) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        // Nobody is told: a store that cannot be written shows in the age of the last beat.
-        let _ = beat_once(inner).await;
+        note_beat(inner, beat_once(inner).await.err());
     }
+}
+
+/// Says once why this process does not beat, and once that it does again. That it has no right to write is no news: others
+/// beat.
+fn note_beat(inner: &Inner, now: Option<StoreError>) {
+    let now = now.filter(|error| !matches!(error, StoreError::Forbidden(_) | StoreError::ReadOnly));
+    let mut known = inner.silence.write();
+    if *known == now {
+        return;
+    }
+    // Where the store cannot be followed either, that has been said.
+    let is_followed = inner.trouble.read().is_none();
+    match &now {
+        Some(error) if is_followed => {
+            warn!(%error, "this process cannot vouch for the store: unless another does, links wait");
+        }
+        None if is_followed => info!("this process vouches for the store"),
+        _ => {}
+    }
+    *known = now;
 }
 
 /// Beats: says that this is the Redis everybody writes to, where that is certain.

@@ -106,3 +106,59 @@ pub fn read_role(answer: &Value) -> Role {
         _ => Role::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SKEW: Duration = Duration::from_secs(4);
+    const NOW: Moment = Moment { wall: UnixMillis(1_000_000), uptime: Duration::from_secs(500) };
+
+    fn footing(role: Role) -> Footing {
+        let footing = Footing::new(SKEW);
+        footing.set_role(role);
+        footing
+    }
+
+    #[test]
+    fn a_beat_read_from_a_master_is_as_old_as_the_read_and_what_it_vouches_for() {
+        let footing = footing(Role::Master);
+        // The master's clock says what it likes: it is compared with itself alone.
+        for ahead in [0, 90_000_000] {
+            let written = UnixMillis(NOW.wall.0 + ahead);
+            assert_eq!(footing.date(NOW, written, written), NOW);
+            let late = footing.date(NOW, written, written.minus(Duration::from_secs(2)));
+            assert_eq!(NOW.since(late), Duration::from_secs(2));
+        }
+    }
+
+    #[test]
+    fn a_beat_read_from_a_replica_is_as_old_as_its_time_says() {
+        let footing = footing(Role::Replica);
+        let vouched = NOW.wall.minus(Duration::from_secs(10));
+        assert_eq!(NOW.since(footing.date(NOW, vouched, vouched)), Duration::from_secs(10));
+        assert_eq!(footing.date(NOW, NOW.wall, NOW.wall), NOW);
+        assert_eq!(footing.age(NOW.wall, NOW.wall.plus(SKEW)), Duration::ZERO, "a clock ahead makes nothing younger");
+    }
+
+    #[test]
+    fn where_the_server_does_not_tell_clocks_may_differ_but_not_a_lag_grow() {
+        let footing = footing(Role::Unknown);
+        let lag = |seconds| footing.age(NOW.wall, NOW.wall.minus(Duration::from_secs(seconds)));
+        assert_eq!(lag(3), Duration::ZERO, "it may be the clocks");
+        assert_eq!(lag(5), Duration::from_secs(2), "the clocks differ by three seconds at most");
+        assert_eq!(lag(1), Duration::ZERO);
+        assert_eq!(lag(5), Duration::from_secs(4));
+        let never_near = Footing::new(SKEW);
+        assert_eq!(never_near.age(NOW.wall, NOW.wall.minus(SKEW * 3)), SKEW * 2, "more than clocks may differ");
+    }
+
+    #[test]
+    fn a_server_says_what_it_is() {
+        let says = |role: &str| Value::Array(vec![Value::BulkString(role.into()), Value::Int(0)]);
+        assert_eq!(read_role(&says("master")), Role::Master);
+        assert_eq!(read_role(&says("slave")), Role::Replica);
+        assert_eq!(read_role(&says("sentinel")), Role::Replica, "nothing that we could write to");
+        assert_eq!(read_role(&Value::Nil), Role::Unknown);
+    }
+}

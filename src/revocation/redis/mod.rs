@@ -167,6 +167,8 @@ struct Inner {
     restored: Mutex<Option<(String, Position)>>,
     /// Why the index is not being kept fresh, when it is not.
     trouble: RwLock<Option<StoreError>>,
+    /// Why this process does not beat, when it should.
+    silence: RwLock<Option<StoreError>>,
     loading: Mutex<Option<Progress>>,
     last_load: Mutex<Option<(Duration, usize)>>,
     garbage: AtomicU64,
@@ -220,6 +222,7 @@ impl RedisStore {
             keeps_own: AtomicBool::new(false),
             restored: Mutex::new(None),
             trouble: RwLock::new(Some(StoreError::Unreachable("not connected yet".into()))),
+            silence: RwLock::new(None),
             loading: Mutex::new(None),
             last_load: Mutex::new(None),
             garbage: AtomicU64::new(0),
@@ -400,7 +403,7 @@ impl RevocationStore for RedisStore {
     fn status(&self) -> Status {
         let inner = &self.inner;
         Status {
-            trouble: inner.trouble.read().as_ref().map(ToString::to_string),
+            trouble: inner.trouble.read().as_ref().or(inner.silence.read().as_ref()).map(ToString::to_string),
             loading: *inner.loading.lock(),
             garbage: inner.garbage.load(Ordering::Relaxed),
             last_load: *inner.last_load.lock(),

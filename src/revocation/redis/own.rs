@@ -30,8 +30,7 @@ impl Inner {
     /// was not allowed to write back before, if it is now.
     pub async fn settle_debts(&self, position: &Position) -> Result<(), StoreError> {
         // What was written to another epoch may have been lost with it.
-        let is_due =
-            |(step, _): &mut (Step, Revocation)| step.epoch != position.epoch || position.has_reached(step);
+        let is_due = |(step, _): &mut (Step, Revocation)| step.epoch != position.epoch || position.has_reached(step);
         let due: Vec<_> = self.unseen.lock().extract_if(.., is_due).map(|(_, revocation)| revocation).collect();
         for batch in due.chunks(BATCH) {
             self.restore_batch(batch).await?;

@@ -378,7 +378,9 @@ mod tests {
 
     fn address(url: &str) -> Result<String, String> {
         let clock = Arc::new(crate::clock::SystemClock::new());
-        Topology::new(url, &TlsFiles::default(), "key", clock).map(|one| one.address()).map_err(|error| error.to_string())
+        Topology::new(url, &TlsFiles::default(), "key", clock)
+            .map(|one| one.address())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
