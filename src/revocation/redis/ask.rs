@@ -40,10 +40,12 @@ pub async fn ask(inner: &Arc<Inner>, questions: &Questions) -> Result<Answers, S
     }
 }
 
+/// What the server says it is, and what it holds.
+type Reply = (RedisResult<Value>, RedisResult<Meta>, RedisResult<Scores>, RedisResult<Scores>);
+
 async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreError> {
     let links: Vec<String> = questions.links.iter().map(ToString::to_string).collect();
     let asked = inner.clock.now();
-    type Reply = (RedisResult<Value>, RedisResult<Meta>, RedisResult<Scores>, RedisResult<Scores>);
     let (role, meta, link_scores, cut_offs) = inner
         .questions
         .run(async |mut connection| {

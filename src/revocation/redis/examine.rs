@@ -254,7 +254,7 @@ async fn contents(inner: &Inner, connection: &mut MultiplexedConnection, finding
             let (links, cut_offs): (u64, u64) = size.unwrap_or_default();
             let (links, cut_offs) = (links.saturating_sub(1), cut_offs.saturating_sub(1));
             findings.add(Severity::Fine, format!("it holds {links} revoked links and {cut_offs} cut-offs"));
-            if header.restoring {
+            if header.standing == snapshot::Standing::Restoring {
                 findings.add(Severity::Warning, "what it has lost is being written back right now");
             }
         }

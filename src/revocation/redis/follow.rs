@@ -12,7 +12,7 @@ use super::connection::store_error;
 use super::keys::StreamId;
 use super::memory::Lineage;
 use super::restore::{self, Ground, PROBATION};
-use super::snapshot::{self, Header};
+use super::snapshot::{self, Header, Standing};
 use super::stream::{self, Position, Reply};
 use super::topology::Connected;
 use super::{Inner, STREAM_RETENTION, cache, fleet, records, scripts};
@@ -82,7 +82,7 @@ async fn look_after(inner: &Inner) {
 /// [`StoreError::Lost`] when it is not to be believed.
 async fn settled(inner: &Inner, mut header: Header, remembered: Option<&Lineage>) -> Result<Lineage, StoreError> {
     let start = inner.clock.uptime();
-    while header.on_probation && !header.is_contested && !header.restoring {
+    while header.standing == Standing::OnProbation {
         if let Some(remembered) = remembered
             && header.lineage().is_some_and(|lineage| !lineage.descends_from(remembered))
         {
@@ -187,7 +187,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
                 brought.entries += more.entries;
                 brought.watched.extend(more.watched);
             }
-            if header.restoring && is_newcomer {
+            if header.standing == Standing::Restoring && is_newcomer {
                 inner.index.freshness().forget();
                 proves = false;
             }
@@ -217,6 +217,9 @@ enum History {
     Forked,
 }
 
+/// What is asked to find that out: a block of the list of writes, the next entry, the oldest one.
+type Past = (RedisResult<[Option<Vec<u8>>; 1]>, RedisResult<Reply>, RedisResult<Reply>);
+
 async fn history(
     inner: &Inner,
     connection: &mut MultiplexedConnection,
@@ -225,7 +228,7 @@ async fn history(
 ) -> Result<History, StoreError> {
     let has_gap = inner.has_gap.load(Ordering::Relaxed);
     let is_other = header.epoch.as_ref() != Some(&position.epoch) || header.count < position.count;
-    if !header.whole || header.restoring || is_other {
+    if !header.whole || header.standing == Standing::Restoring || is_other {
         return Ok(History::Forked);
     }
     if header.last == Some(position.last) && !has_gap {
@@ -238,8 +241,7 @@ async fn history(
     for from in [position.last.before().to_string(), "0-0".to_owned()] {
         ask.cmd("XREAD").arg("COUNT").arg(1).arg("STREAMS").arg(inner.keys.stream()).arg(from);
     }
-    type Answers = (RedisResult<[Option<Vec<u8>>; 1]>, RedisResult<Reply>, RedisResult<Reply>);
-    let (writes, next, oldest): Answers = ask.query_async(connection).await.map_err(store_error)?;
+    let (writes, next, oldest): Past = ask.query_async(connection).await.map_err(store_error)?;
     let (next, oldest) = (next.map_err(store_error)?, oldest.map_err(store_error)?);
     let id = |reply: Reply| StreamId::parse(&reply?.first()?.1.first()?.0);
     let has_gone_on = header.last.is_some_and(|last| last > position.last);

@@ -412,7 +412,7 @@ impl RevocationStore for RedisStore {
     }
 
     async fn follow(&self) {
-        follow::run(&self.inner).await;
+        Box::pin(follow::run(&self.inner)).await;
     }
 
     async fn close(&self) {

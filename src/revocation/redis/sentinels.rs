@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use redis::ConnectionInfo;
 use redis::aio::MultiplexedConnection;
+use redis::{ConnectionInfo, RedisResult};
 
 use super::connection::store_error;
 use super::topology::{elsewhere, open};
@@ -43,6 +43,9 @@ struct Vote {
     named: Option<Address>,
     others: Vec<Address>,
 }
+
+/// The same as it is answered: its id, the master, the other Sentinels.
+type Reply = (RedisResult<String>, RedisResult<Option<Address>>, RedisResult<Vec<HashMap<String, String>>>);
 
 /// What all together came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,11 +140,6 @@ impl Sentinels {
         pipe.cmd("SENTINEL").arg("MYID");
         pipe.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master);
         pipe.cmd("SENTINEL").arg("SENTINELS").arg(&self.master).ignore_errors();
-        type Reply = (
-            redis::RedisResult<String>,
-            redis::RedisResult<Option<Address>>,
-            redis::RedisResult<Vec<HashMap<String, String>>>,
-        );
         let (id, named, others): Reply = pipe.query_async(connection).await.map_err(store_error)?;
         let address = |one: &HashMap<String, String>| Some((one.get("ip")?.clone(), one.get("port")?.parse().ok()?));
         Ok(Vote {
@@ -168,17 +166,16 @@ mod tests {
     #[test]
     fn a_master_counts_only_when_more_than_half_of_all_sentinels_name_it() {
         let address = |port| Some((String::from("10.0.0.1"), port));
-        let cases: [(&[Option<Address>], usize, Option<u16>); 8] = [
-            (&[address(1)], 1, Some(1)),
-            (&[address(1)], 2, None),
-            (&[address(1)], 3, None),
-            (&[address(1), address(1)], 3, Some(1)),
-            (&[address(1), address(2)], 3, None),
-            (&[address(1), None], 2, None),
-            (&[address(1), address(1), address(2)], 3, Some(1)),
-            (&[address(1), address(1), address(2), address(2)], 5, None),
-        ];
-        for (named, known, expected) in cases {
+        for (named, known, expected) in [
+            (vec![address(1)], 1, Some(1)),
+            (vec![address(1)], 2, None),
+            (vec![address(1)], 3, None),
+            (vec![address(1), address(1)], 3, Some(1)),
+            (vec![address(1), address(2)], 3, None),
+            (vec![address(1), None], 2, None),
+            (vec![address(1), address(1), address(2)], 3, Some(1)),
+            (vec![address(1), address(1), address(2), address(2)], 5, None),
+        ] {
             let votes = named.iter().enumerate().map(|(n, one)| (n.to_string(), one.clone())).collect();
             let master = majority(&votes, known).map(|((_, port), _)| port);
             assert_eq!(master, expected, "{named:?} of {known}");

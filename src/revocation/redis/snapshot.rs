@@ -39,12 +39,19 @@ pub struct Header {
     pub written: Option<StreamId>,
     /// The store's time until which it is vouched for.
     pub vouched: UnixMillis,
-    /// Another process is writing back what was lost.
-    pub restoring: bool,
+    pub standing: Standing,
+}
+
+/// Whether a store that is whole can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Settled,
     /// It was set up on empty ground a moment ago: a process that remembers another store may still object.
-    pub on_probation: bool,
+    OnProbation,
     /// A process that cannot write it back remembers another store.
-    pub is_contested: bool,
+    Contested,
+    /// A process is writing back what was lost.
+    Restoring,
 }
 
 /// The fields of the meta hash that make a header, as HMGET answers them.
@@ -79,9 +86,12 @@ impl Header {
             count: number(count),
             written: entry(written),
             vouched: UnixMillis(number(vouched)),
-            restoring: restoring.is_some(),
-            on_probation: probation.is_some(),
-            is_contested: missed.is_some(),
+            standing: match (restoring, missed, probation) {
+                (Some(_), ..) => Standing::Restoring,
+                (None, Some(_), _) => Standing::Contested,
+                (None, None, Some(_)) => Standing::OnProbation,
+                (None, None, None) => Standing::Settled,
+            },
         })
     }
 
@@ -97,19 +107,21 @@ impl Header {
     pub fn believe(&self, remembered: Option<&Lineage>) -> Result<Lineage, StoreError> {
         let lost = |why: &str| Err(StoreError::Lost(why.into()));
         let Some(lineage) = self.lineage().filter(|_| self.whole) else { return lost(TORN) };
-        match remembered {
-            Some(remembered) if !lineage.descends_from(remembered) => lost(FOREIGN),
-            _ if self.is_contested => lost(CONTESTED),
-            _ if self.restoring => lost("a linkgate is writing back what the store has lost"),
-            _ if self.on_probation => lost("it was set up a moment ago; a linkgate that remembers another may object"),
-            _ => Ok(lineage),
+        if remembered.is_some_and(|remembered| !lineage.descends_from(remembered)) {
+            return lost(FOREIGN);
+        }
+        match self.standing {
+            Standing::Settled => Ok(lineage),
+            Standing::OnProbation => lost("it was set up a moment ago; a linkgate that remembers another may object"),
+            Standing::Contested => lost(CONTESTED),
+            Standing::Restoring => lost("a linkgate is writing back what the store has lost"),
         }
     }
 }
 
 const TORN: &str = "the revocation sets are missing or torn";
 /// What this process says of a store that is not the one it remembers.
-pub const FOREIGN: &str = "another store was there before, and this one does not descend from it; restore its data, start a linkgate \
+const FOREIGN: &str = "another store was there before, and this one does not descend from it; restore its data, start a linkgate \
                            that remembers what was revoked, or accept the loss with `linkgate store init --accept-loss`";
 const CONTESTED: &str = "a linkgate remembers that another store was there before; restore its data, start a linkgate that \
                          remembers what was revoked, or accept the loss with `linkgate store init --accept-loss`";
