@@ -119,20 +119,25 @@ impl Sentinels {
     async fn vote(&self, info: ConnectionInfo) -> Result<Vote, StoreError> {
         let name = info.addr().to_string();
         let asking = async {
-            let kept = self.kept.lock().remove(&name);
-            if let Some(mut connection) = kept
-                && let Ok(vote) = self.question(&mut connection).await
-            {
-                return Ok((connection, vote));
+            let kept = self.kept.lock().get(&name).cloned();
+            if let Some(mut connection) = kept {
+                match self.question(&mut connection).await {
+                    Err(error) if error.is_absence() => self.kept.lock().remove(&name),
+                    answered => return answered,
+                };
             }
             let mut connection = open(&info, SENTINEL_TIMEOUT).await?;
             let vote = self.question(&mut connection).await?;
-            Ok((connection, vote))
+            self.kept.lock().insert(name.clone(), connection);
+            Ok(vote)
         };
-        let (connection, vote) =
-            tokio::time::timeout(SENTINEL_TIMEOUT, asking).await.map_err(|_| StoreError::TimedOut)??;
-        self.kept.lock().insert(name, connection);
-        Ok(vote)
+        match tokio::time::timeout(SENTINEL_TIMEOUT, asking).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                self.kept.lock().remove(&name);
+                Err(StoreError::TimedOut)
+            }
+        }
     }
 
     async fn question(&self, connection: &mut MultiplexedConnection) -> Result<Vote, StoreError> {
