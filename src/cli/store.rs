@@ -40,7 +40,7 @@ impl Store {
                 return Ok(store.accept_loss().await?);
             }
             store.init().await.context(
-                "links that were revoked in a lost store would work again: say --accept-loss if that is acceptable",
+                "links that were revoked in the lost store will work again: say --accept-loss if that is acceptable",
             )
         })?;
         eprintln!("the store is set up; every running linkgate takes it up within seconds");
