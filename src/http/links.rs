@@ -21,7 +21,7 @@ use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
 use crate::inspect::{Contents, Inspection};
-use crate::mint::{Dates, Link, MAX_BATCH, MintError, MintRequest};
+use crate::mint::{Awaits, Dates, Link, MAX_BATCH, MintError, MintRequest};
 use crate::revocation::{Informed, RevocationView};
 use crate::token::MintRefusal;
 
@@ -57,8 +57,7 @@ pub async fn mint(
     visit.for_subject(asked_for);
     admit_links(&state, client, std::iter::once(asked_for))?;
     let mint = |revocations: &dyn RevocationView, dates| mint_one(&state, client, &request, revocations, dates);
-    let minted = issue(&state, mint, |minted| awaited([minted])).await?;
-    let link = minted.map_err(|error| refusal(&request, error))?;
+    let link = issue(&state, mint).await??;
     Ok((StatusCode::CREATED, axum::Json(link)))
 }
 
@@ -126,16 +125,14 @@ pub async fn batch(
     let asked_for = requests.iter().map(|request| subject(client, request.as_ref().ok()?.subject.as_deref()));
     admit_links(&state, client, asked_for)?;
     let mint_all = |revocations: &dyn RevocationView, dates| -> Vec<_> {
-        let well_formed = requests.iter().filter_map(|request| request.as_ref().ok());
-        well_formed.map(|request| mint_one(&state, client, request, revocations, dates)).collect()
+        let mint = |request: &Result<MintRequest, Problem>| {
+            let request = request.as_ref().map_err(|problem| Unmade::from(problem.clone()))?;
+            mint_one(&state, client, request, revocations, dates)
+        };
+        requests.iter().map(mint).collect()
     };
-    let mut minted = issue(&state, mint_all, awaited).await?.into_iter();
-    let results = requests.iter().map(|request| {
-        let request = request.as_ref().map_err(Problem::clone)?;
-        let minted = minted.next().unwrap_or(Err(MintError::UnknownCollection));
-        minted.map_err(|error| refusal(request, error))
-    });
-    Ok(axum::Json(BatchResults { results: results.map(BatchResult::of).collect() }))
+    let minted = issue(&state, mint_all).await?;
+    Ok(axum::Json(BatchResults { results: minted.into_iter().map(BatchResult::of).collect() }))
 }
 
 /// Whether a batch is neither empty nor too large.
@@ -236,23 +233,41 @@ fn mint_one(
     request: &MintRequest,
     revocations: &dyn RevocationView,
     dates: Dates,
-) -> Result<Link, MintError> {
-    state.signing.mint(request, &client.name, &client.policy, revocations, dates)
+) -> Result<Link, Unmade> {
+    state.signing.mint(request, &client.name, &client.policy, revocations, dates).map_err(|error| Unmade {
+        awaited: error.awaits(UnixMillis(u64::MAX)),
+        problem: match error {
+            MintError::Refused(refusal @ (MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_)))
+                if request.expires_at.is_some() =>
+            {
+                Problem::from(refusal).with("field", "expires_at")
+            }
+            other => other.into(),
+        },
+    })
 }
 
-/// The dates that stand in the way of links.
-fn awaited<'m>(minted: impl IntoIterator<Item = &'m Result<Link, MintError>>) -> Vec<UnixMillis> {
-    minted.into_iter().filter_map(|minted| minted.as_ref().err()?.awaits()).collect()
+/// Why there is no link, and the issue time that stands in its way where one does.
+struct Unmade {
+    problem: Problem,
+    awaited: Option<UnixMillis>,
 }
 
-fn refusal(request: &MintRequest, error: MintError) -> Problem {
-    match error {
-        MintError::Refused(refusal @ (MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_)))
-            if request.expires_at.is_some() =>
-        {
-            Problem::from(refusal).with("field", "expires_at")
-        }
-        other => other.into(),
+impl Awaits for Unmade {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
+        self.awaited.filter(|date| *date <= most)
+    }
+}
+
+impl From<Problem> for Unmade {
+    fn from(problem: Problem) -> Self {
+        Self { problem, awaited: None }
+    }
+}
+
+impl From<Unmade> for Problem {
+    fn from(unmade: Unmade) -> Self {
+        unmade.problem
     }
 }
 

@@ -29,7 +29,7 @@ mod fields;
 #[cfg(fuzzing)]
 pub mod fuzz_doors;
 mod idempotency;
-mod inherited;
+pub mod inherited;
 mod issuing;
 mod json;
 mod links;

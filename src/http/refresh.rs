@@ -15,7 +15,7 @@ use super::problem::{Problem, ProblemKind};
 use super::rates::{admit_links, subject};
 use super::state::AppState;
 use crate::clients::Role;
-use crate::mint::{Link, RefreshError};
+use crate::mint::RefreshError;
 use crate::revocation::RevocationView;
 
 /// The old links, and the life of the new ones.
@@ -60,10 +60,7 @@ pub async fn refresh(
         let refresh = |link: &String| state.signing.refresh(link, who, life, grace, revocations, dates);
         request.links.iter().map(refresh).collect()
     };
-    let awaited = |refreshed: &Vec<Result<Link, RefreshError>>| -> Vec<_> {
-        refreshed.iter().filter_map(|refreshed| refreshed.as_ref().err()?.awaits()).collect()
-    };
-    let refreshed = issue(&state, refresh_all, awaited).await?;
+    let refreshed = issue(&state, refresh_all).await?;
     Ok(axum::Json(BatchResults { results: refreshed.into_iter().map(BatchResult::of).collect() }))
 }
 

@@ -3,7 +3,7 @@
 use super::Signing;
 use crate::clock::UnixMillis;
 use crate::collection::Collection;
-use crate::token::{Examined, Keyring, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, examine};
+use crate::token::{Examined, Keyring, Presentation, TokenBuffer, TokenId, UntrustedToken, examine};
 
 /// An authentic link's id and end: what is needed to revoke it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

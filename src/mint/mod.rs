@@ -177,13 +177,30 @@ pub enum MintError {
     TooLong,
 }
 
-impl MintError {
-    /// The issue time that the horizon must have come to before such a link can be made.
-    pub const fn awaits(&self) -> Option<UnixMillis> {
+/// What came of making links, which may be too early for some.
+pub trait Awaits {
+    /// The issue time, the latest up to `most`, that the horizon must have come to before more can be made.
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis>;
+}
+
+impl Awaits for MintError {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
         match self {
-            Self::Ahead { date, .. } => Some(*date),
+            Self::Ahead { date, .. } => Some(*date).filter(|date| *date <= most),
             _ => None,
         }
+    }
+}
+
+impl<T, E: Awaits> Awaits for Result<T, E> {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
+        self.as_ref().err()?.awaits(most)
+    }
+}
+
+impl<T: Awaits> Awaits for Vec<T> {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
+        self.iter().filter_map(|made| made.awaits(most)).max()
     }
 }
 

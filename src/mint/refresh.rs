@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Dates, Link, MintError, MintRequest, Signing};
+use super::{Awaits, Dates, Link, MintError, MintRequest, Signing};
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::revocation::{Kind, RevocationView, covers};
@@ -27,11 +27,10 @@ pub enum RefreshError {
     Mint(#[from] MintError),
 }
 
-impl RefreshError {
-    /// The issue time that the horizon must have come to before such a link can be made.
-    pub const fn awaits(&self) -> Option<UnixMillis> {
+impl Awaits for RefreshError {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
         match self {
-            Self::Mint(error) => error.awaits(),
+            Self::Mint(error) => error.awaits(most),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use linkgate::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -387,6 +388,7 @@ fn a_running_server_is_found_through_its_data_folder_and_obeys_at_once() {
     let (path, token, id) = (path_of(&link), link["token"].as_str().unwrap(), link["id"].as_str().unwrap());
     let inspected = json_of(&linkgate, &["inspect", token]);
     let client = inspected["client"].as_str().unwrap();
+    let soon = SystemClock::new().now().wall.plus(Duration::from_secs(1)).to_string();
     for target in [
         &[token][..],
         &["--id", id],
@@ -397,7 +399,7 @@ fn a_running_server_is_found_through_its_data_folder_and_obeys_at_once() {
         &["--key", "1"],
         &["--everything", "--reason", "leaked"],
         &["--everything", "--whenever"],
-        &["--subject", "user-42", "--issued-before", "2099-01-01T00:00:00Z"],
+        &["--subject", "user-42", "--issued-before", &soon],
     ] {
         assert_eq!(linkgate.get(&path).status, 200, "before {target:?}");
         let revocation = linkgate.succeed(&[&["revoke"], target].concat());
@@ -672,7 +674,7 @@ fn check_looks_at_keys_media_and_store() {
     assert!(said.contains("linkgate keys new") && said.contains("media cannot be read"), "both at once: {said}");
 
     let redis = Redis::with(&["--appendonly", "no", "--save", "", "--maxmemory-policy", "allkeys-lru"]);
-    let output = Builder::new().redis(&redis.url()).prepare().run(&["check"]);
+    let output = Builder::new().redis(&redis.url()).newcomer().prepare().run(&["check"]);
     let said = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "warnings are no errors: {said}");
     for words in ["noeviction", "appendonly yes", "not set up yet"] {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::connection::Link;
 use super::keys::StreamId;
+use super::stream::Step;
 use super::{COMMAND_TIMEOUT, Inner, STREAM_RETENTION, scripts};
 use crate::clock::UnixMillis;
 use crate::revocation::list::SCAN_BUDGET;
@@ -37,13 +38,22 @@ struct Asked<'a> {
     reason: Option<&'a str>,
 }
 
-/// Writes a revocation; answers its stream id, what came of it, and how many replicas have it where that was to be waited
-/// for.
-pub async fn insert(
-    inner: &Inner,
-    proposal: Proposal,
-    is_watched: bool,
-) -> Result<(StreamId, Revocation, Option<u32>), StoreError> {
+/// A revocation that was written.
+pub struct Written {
+    pub step: Step,
+    /// What came of the proposal.
+    pub revocation: Revocation,
+    /// How many replicas have it, where that was to be waited for.
+    pub reached: Option<u32>,
+    /// Whether it is certain that it was written to the Redis that everybody writes to.
+    pub is_vouched: bool,
+}
+
+/// What the script decides: epoch, stream id, the store's time, the score.
+type Decided = (String, String, u64, u64);
+
+/// Writes a revocation.
+pub async fn insert(inner: &Inner, proposal: Proposal, is_watched: bool) -> Result<Written, StoreError> {
     let Proposal { id, kind, created_by, reason, .. } = &proposal;
     let member = proposal.target.member();
     let asked = Asked { id, kind: *kind, member: &member, created_by, reason: reason.as_deref() };
@@ -56,9 +66,8 @@ pub async fn insert(
     // WAIT holds up a whole connection: whoever waits has one of its own.
     let own = (inner.min_replicas > 0)
         .then(|| Link::new(Arc::clone(&inner.topology), COMMAND_TIMEOUT + inner.replica_timeout));
-    let ((position, epoch, at, score), reached): (Decided, _) = own
-        .as_ref()
-        .unwrap_or(&inner.link)
+    let link = own.as_ref().unwrap_or(&inner.link);
+    let ((epoch, entry, at, score), reached): (Decided, _) = link
         .run(async |mut connection| {
             let decided = scripts::REVOKE
                 .key(inner.keys.all())
@@ -85,15 +94,20 @@ pub async fn insert(
             Ok((decided, Some(wait.query_async(&mut connection).await.unwrap_or(0))))
         })
         .await?;
-    let step = StreamId::parse(&position).ok_or_else(|| StoreError::Foreign("a stream id".into()))?;
-    inner.note_time(&epoch, UnixMillis(at));
-    Ok((step, proposal.recorded(UnixMillis(at), score, bounds), reached))
+    let at = UnixMillis(at);
+    inner.note_time(&epoch, at);
+    let is_vouched = !inner.topology.is_watched()
+        || matches!(inner.topology.vouch().await, Ok(generation) if link.leads_to(generation).await);
+    let revocation = proposal.recorded(at, score, bounds);
+    Ok(Written { step: step(epoch, &entry)?, revocation, reached, is_vouched })
 }
 
-/// What the script decides: position, epoch, the store's time, the score.
-type Decided = (String, String, u64, u64);
+fn step(epoch: String, id: &str) -> Result<Step, StoreError> {
+    let id = StreamId::parse(id).ok_or_else(|| StoreError::Foreign("a stream id".into()))?;
+    Ok(Step { epoch, id })
+}
 
-/// Waits until the store's time has come so far, and lets the store note that. Whoever may not write waits for what
+/// Waits until the store's time has come so far, and lets the store note that. A process that may not write waits for what
 /// others write.
 pub async fn reach(inner: &Inner, time: UnixMillis) -> Result<(), StoreError> {
     let _one_for_all = inner.telling.lock().await;
@@ -162,9 +176,9 @@ fn or_nothing(number: Option<u64>) -> String {
     number.map(|number| number.to_string()).unwrap_or_default()
 }
 
-/// Lifts revocations by id, or whatever has lapsed when there are no ids; answers the position and what was lifted.
-pub async fn lift(inner: &Inner, ids: &[&str]) -> Result<(String, Vec<Revocation>), StoreError> {
-    let (position, records): (String, Vec<String>) = inner
+/// Lifts revocations by id, or whatever has lapsed when there are no ids; answers the step and what was lifted.
+pub async fn lift(inner: &Inner, ids: &[&str]) -> Result<(Step, Vec<Revocation>), StoreError> {
+    let (epoch, id, records): (String, String, Vec<String>) = inner
         .link
         .run(async |mut connection| {
             let mut call = scripts::LIFT.key(inner.keys.all());
@@ -176,7 +190,7 @@ pub async fn lift(inner: &Inner, ids: &[&str]) -> Result<(String, Vec<Revocation
         })
         .await?;
     let lifted = records.iter().map(|record| parse(record)).collect::<Result<_, _>>()?;
-    Ok((position, lifted))
+    Ok((step(epoch, &id)?, lifted))
 }
 
 /// One revocation.

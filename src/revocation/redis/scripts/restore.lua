@@ -3,7 +3,7 @@
 if not whole then return redis.error_reply('LINKGATELOST') end
 lease(ARGV[2])
 -- In another epoch than the one that was known, counts of downloads are lost.
-if ARGV[3] ~= '' and ARGV[3] ~= epoch then redis.call('HSETNX', meta, 'k', integer(now)) end
+if ARGV[3] ~= '' and ARGV[3] ~= epoch then redis.call('HSET', meta, 'k', integer(now)) end
 -- The store's time may have been further then: "until now" reaches that far from now on.
 if tonumber(ARGV[4]) > tonumber(redis.call('HGET', meta, 'h') or '0') then redis.call('HSET', meta, 'h', ARGV[4]) end
 local operations = {}

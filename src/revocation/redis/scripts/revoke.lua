@@ -2,7 +2,7 @@
 -- score it ends otherwise or '', how long it outlives that, the record without what is decided here, skew_ms, the
 -- caller's time, '1' when somebody waits for it or ''.
 -- Decides in one step how far "until now" reaches (`horizon::reach`): no link that counts as issued by now is beyond it.
--- Answers position, epoch, the store's time and the score.
+-- Answers the epoch, the stream id, the store's time and the score.
 if not whole then return redis.error_reply('LINKGATELOST') end
 local skew = tonumber(ARGV[10])
 local at = steady(skew)
@@ -25,4 +25,4 @@ if ARGV[12] == '1' then
   operations[3] = 'w'
   operations[4] = '1'
 end
-return {append(ARGV[1], operations), epoch, integer(at), integer(score)}
+return {epoch, append(ARGV[1], operations), integer(at), integer(score)}
