@@ -1,5 +1,6 @@
 //! A real Redis on a port of its own.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -13,11 +14,16 @@ pub struct Redis {
     port: u16,
     options: Vec<String>,
     sign_in: Vec<String>,
+    /// What the next launch adds to the environment.
+    pub environment: Vec<(String, String)>,
     pub process: Process,
 }
 
 /// Options of [`Redis::logged`].
 pub const LOGGED: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "no"];
+
+/// Where a server with a log keeps it, below its folder.
+const LOG_FOLDER: &str = "appendonlydir";
 
 impl Redis {
     /// Keeps nothing on disk.
@@ -37,7 +43,12 @@ impl Redis {
 
     /// Follows another one.
     pub fn replica_of(master: &Self) -> Self {
-        let replica = Self::with(&["--save", "", "--replicaof", &format!("127.0.0.1 {}", master.port)]);
+        Self::replica_through(master, master.port)
+    }
+
+    /// The same by another port than the master's own.
+    pub fn replica_through(master: &Self, port: u16) -> Self {
+        let replica = Self::with(&["--save", "", "--replicaof", &format!("127.0.0.1 {port}")]);
         // Both must say so: before the first acknowledgement the master holds everything back.
         let says = |redis: &Self, what: &str| redis.cli(&["INFO", "replication"]).contains(what);
         let is_online = format!("port={},state=online", replica.port);
@@ -57,6 +68,7 @@ impl Redis {
             port,
             options: options.iter().map(ToString::to_string).collect(),
             sign_in: sign_in.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
             process: Process::start(Command::new("true").stdin(Stdio::null())),
         };
         redis.launch();
@@ -74,6 +86,7 @@ impl Redis {
             "0",
         ]);
         command.arg("--dir").arg(self.folder.path()).stdout(Stdio::null()).stdin(Stdio::null());
+        command.envs(self.environment.iter().cloned());
         self.process = Process::start(&mut command);
         eventually("redis answers", || {
             let ended = self.process.0.try_wait().unwrap();
@@ -85,6 +98,22 @@ impl Redis {
 
     pub fn stop(&mut self) {
         self.process.kill();
+    }
+
+    /// A copy of what a server with a log keeps at this moment.
+    pub fn backup(&self) -> TempDir {
+        let copy = folder();
+        copy_files(&self.folder.path().join(LOG_FOLDER), copy.path());
+        copy
+    }
+
+    /// Puts a server with a log back to a copy, or to nothing; it must be stopped.
+    pub fn restore(&self, copy: Option<&TempDir>) {
+        let log = self.folder.path().join(LOG_FOLDER);
+        std::fs::remove_dir_all(&log).unwrap();
+        if let Some(copy) = copy {
+            copy_files(copy.path(), &log);
+        }
     }
 
     pub const fn port(&self) -> u16 {
@@ -118,5 +147,12 @@ impl Redis {
         let mut command = Command::new("redis-cli");
         command.args(["-p", &self.port.to_string()]).args(&self.sign_in).stderr(Stdio::null());
         command
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }
