@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::clock::shifted_by;
+use crate::support::clock::ShiftedClock;
 use crate::support::eventually;
 use crate::support::fleet::Fleet;
 use crate::support::linkgate::{Builder, Linkgate, path_of};
@@ -41,7 +41,7 @@ fn newcomer(redis: &Redis, other: &Linkgate) -> Linkgate {
 #[test]
 fn a_newcomer_on_a_redis_that_was_never_used_is_ready_after_two_seconds_at_most() {
     let redis = Redis::start();
-    let mut linkgate = Builder::following(&redis.url()).prepare();
+    let mut linkgate = Builder::following(&redis.url()).newcomer().prepare();
     redis.cli(&["FLUSHALL"]); // the clients that were added have set it up
     std::fs::remove_file(linkgate.data_dir().join("store-epoch.json")).unwrap_or_default();
     let launched = Instant::now();
@@ -145,7 +145,8 @@ fn a_verifier_refuses_what_it_has_revoked_though_redis_came_back_empty_with_its_
     // Until the one that will answer looks for Redis every few seconds only.
     std::thread::sleep(Duration::from_secs(5));
     redis.restore(None);
-    redis.environment = shifted_by(-30_000).into();
+    let behind = ShiftedClock::by(-30_000);
+    redis.set_clock(&behind);
     redis.launch();
     other.process.signal("CONT");
     let end = Instant::now() + Duration::from_secs(4);

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::clock::ShiftedClock;
 use super::{Process, eventually, folder, free_port};
 
 /// A Redis that can be stopped and started again on the same port, with the same folder.
@@ -14,8 +15,7 @@ pub struct Redis {
     port: u16,
     options: Vec<String>,
     sign_in: Vec<String>,
-    /// What the next launch adds to the environment.
-    pub environment: Vec<(String, String)>,
+    environment: Vec<(&'static str, String)>,
     pub process: Process,
 }
 
@@ -29,6 +29,15 @@ impl Redis {
     /// Keeps nothing on disk.
     pub fn start() -> Self {
         Self::with(&["--save", "", "--appendonly", "no"])
+    }
+
+    /// Keeps nothing on disk, and has this wall clock instead of the machine's.
+    pub fn with_clock(clock: &ShiftedClock) -> Self {
+        let mut redis = Self::start();
+        redis.set_clock(clock);
+        redis.stop();
+        redis.launch();
+        redis
     }
 
     /// Keeps what it has answered when it is killed. No slow disk holds it up.
@@ -75,8 +84,14 @@ impl Redis {
         redis
     }
 
+    /// Has this wall clock instead of the machine's from the next start on.
+    pub fn set_clock(&mut self, clock: &ShiftedClock) {
+        self.environment = clock.environment().into();
+    }
+
     pub fn launch(&mut self) {
         let mut command = Command::new(self.program);
+        command.envs(self.environment.iter().cloned());
         let port = self.port.to_string();
         // Later options win: a server with TLS has no plain port.
         command.args(["--port", &port]).args(&self.options).args([
@@ -86,7 +101,6 @@ impl Redis {
             "0",
         ]);
         command.arg("--dir").arg(self.folder.path()).stdout(Stdio::null()).stdin(Stdio::null());
-        command.envs(self.environment.iter().cloned());
         self.process = Process::start(&mut command);
         eventually("redis answers", || {
             let ended = self.process.0.try_wait().unwrap();
