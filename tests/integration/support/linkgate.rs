@@ -19,6 +19,8 @@ pub struct Builder {
     revocation: String,
     sections: String,
     environment: Vec<(String, String)>,
+    /// Whether its Redis is set up by hand before it starts.
+    is_set_up: bool,
     /// The API keys of a client that the store has already: an admin's and one that mints.
     api_keys: Option<(String, String)>,
 }
@@ -43,6 +45,7 @@ impl Builder {
             revocation: String::new(),
             sections: String::new(),
             environment: Vec::new(),
+            is_set_up: false,
             api_keys: None,
         }
     }
@@ -58,7 +61,12 @@ impl Builder {
     }
 
     pub fn redis(self, url: &str) -> Self {
-        self.store(&format!("url = \"{url}\""))
+        Self { is_set_up: true, ..self }.store(&format!("url = \"{url}\""))
+    }
+
+    /// Leaves setting up its Redis to whoever comes first.
+    pub fn newcomer(self) -> Self {
+        Self { is_set_up: false, ..self }
     }
 
     /// Lines for `[store]`.
@@ -98,7 +106,7 @@ impl Builder {
     /// Another instance with the same keys, clients and store: only the Redis makes sense for it.
     pub fn beside(mut self, other: &Linkgate) -> Self {
         self.api_keys = Some((other.admin_key.clone(), other.mint_key.clone()));
-        self.beside_keys_of(other)
+        self.newcomer().beside_keys_of(other)
     }
 
     /// Another instance with the same keys and nothing else in common.
@@ -135,6 +143,10 @@ impl Builder {
         };
         if !data.join("keys.toml").exists() {
             linkgate.succeed(&["keys", "new"]);
+        }
+        if self.is_set_up {
+            // Whoever sets a Redis up by hand need not wait for others that might object.
+            linkgate.run(&["store", "init"]);
         }
         (linkgate.admin_key, linkgate.mint_key) = self.api_keys.unwrap_or_else(|| {
             (linkgate.new_client("admin-test", &["admin"]), linkgate.new_client("app-test", &["mint"]))
