@@ -38,7 +38,9 @@ impl Split {
     fn fail_over(&self) {
         self.servers.until_replaced(0);
         let revoke = || self.fleet.verifiers[0].api("POST", "/v1/revocations", &json!({ "subject": "u" }));
-        self.fleet.watch_until("revoking works with the new master", |_| revoke().status == 201);
+        self.fleet.watch_until("it revokes and judges by the new master", |fleet| {
+            revoke().status == 201 && fleet.verifiers[0].is_ready()
+        });
     }
 
     fn heal(&mut self) {
