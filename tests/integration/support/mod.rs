@@ -9,6 +9,7 @@ pub mod linkgate;
 pub mod nginx;
 pub mod proxy;
 pub mod redis;
+pub mod sentinels;
 pub mod small_disk;
 pub mod tls;
 pub mod topology;

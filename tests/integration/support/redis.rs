@@ -1,5 +1,6 @@
 //! A real Redis on a port of its own.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -20,6 +21,9 @@ pub struct Redis {
 
 /// Options of [`Redis::logged`].
 pub const LOGGED: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "no"];
+
+/// Where a server with a log keeps it, below its folder.
+const LOG_FOLDER: &str = "appendonlydir";
 
 impl Redis {
     /// Keeps nothing on disk.
@@ -48,7 +52,12 @@ impl Redis {
 
     /// Follows another one.
     pub fn replica_of(master: &Self) -> Self {
-        let replica = Self::with(&["--save", "", "--replicaof", &format!("127.0.0.1 {}", master.port)]);
+        Self::replica_through(master, master.port)
+    }
+
+    /// The same by another port than the master's own.
+    pub fn replica_through(master: &Self, port: u16) -> Self {
+        let replica = Self::with(&["--save", "", "--replicaof", &format!("127.0.0.1 {port}")]);
         // Both must say so: before the first acknowledgement the master holds everything back.
         let says = |redis: &Self, what: &str| redis.cli(&["INFO", "replication"]).contains(what);
         let is_online = format!("port={},state=online", replica.port);
@@ -105,6 +114,22 @@ impl Redis {
         self.process.kill();
     }
 
+    /// A copy of what a server with a log keeps at this moment.
+    pub fn backup(&self) -> TempDir {
+        let copy = folder();
+        copy_files(&self.folder.path().join(LOG_FOLDER), copy.path());
+        copy
+    }
+
+    /// Puts a server with a log back to a copy, or to nothing; it must be stopped.
+    pub fn restore(&self, copy: Option<&TempDir>) {
+        let log = self.folder.path().join(LOG_FOLDER);
+        std::fs::remove_dir_all(&log).unwrap();
+        if let Some(copy) = copy {
+            copy_files(copy.path(), &log);
+        }
+    }
+
     pub const fn port(&self) -> u16 {
         self.port
     }
@@ -136,5 +161,12 @@ impl Redis {
         let mut command = Command::new("redis-cli");
         command.args(["-p", &self.port.to_string()]).args(&self.sign_in).stderr(Stdio::null());
         command
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }
