@@ -33,6 +33,7 @@ use crate::process;
 use crate::revocation::embedded::EmbeddedStore;
 use crate::revocation::redis::RedisStore;
 use crate::revocation::{Index, RevocationStore};
+use crate::telemetry;
 use crate::token::MintPolicy;
 
 /// The operator's own socket in the data folder: the API without a key, for whoever owns the folder.
@@ -258,6 +259,7 @@ impl App {
             let logins = Arc::clone(&state.logins);
             async move { logins.follow().await }
         });
+        keepers.spawn(telemetry::keep_time());
         let keeper = Keeper::new(state, config_file, overrides, config.key_source);
         keepers.spawn(keeper.run(reload));
 

@@ -26,6 +26,7 @@ use crate::revocation::{
     lift,
 };
 use crate::span::parse_span;
+use crate::telemetry::DEED;
 use crate::token::{Invalid, KeyId};
 
 /// Longest `wait`: well below the time an API request may take.
@@ -73,7 +74,7 @@ pub async fn create(
     }
     let recorded = state.store.revoke(revocation, wait).await?;
     let revocation = &recorded.revocation;
-    tracing::info!(id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");
+    tracing::info!(target: DEED, id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");
     let location = format!("/v1/revocations/{}", revocation.id);
     if let Some(shortfall) = recorded.shortfall {
         let problem = Problem::new(ProblemKind::NotYetSafe);
@@ -246,7 +247,7 @@ pub async fn reinstate(
     let client = caller.require(Role::Revoke)?;
     let (id, now, bounds) = (parse_id(id)?, state.clock.now().wall, state.signing.bounds);
     let revocation = lift(&*state.store, &id, now, bounds).await?.ok_or_else(unknown)?;
-    tracing::info!(id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
+    tracing::info!(target: DEED, id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
     Ok(StatusCode::NO_CONTENT)
 }
 

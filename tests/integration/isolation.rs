@@ -1,0 +1,146 @@
+//! What one caller does, the others do not feel: each has its own part of what all share, and revoking has its own.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::eventually;
+use crate::support::http::raw;
+use crate::support::identity::{KeyServer, Signer, seconds};
+use crate::support::linkgate::{Builder, Linkgate};
+
+const ISSUER: &str = "https://login.example.com/";
+
+/// A section of an identity provider whose keys that server publishes; `more` are further lines.
+fn provider(server: &KeyServer, more: &str) -> String {
+    format!(
+        "[[identity_providers]]\nname = \"app\"\nissuer = \"{ISSUER}\"\naudience = \"photos\"\n\
+         algorithms = [\"EdDSA\"]\nallow = [\"users/{{sub}}/**\"]\njwks_url = \"{}\"\n{more}\n",
+        server.url(),
+    )
+}
+
+/// A Linkgate that takes logins of that server's keys, once it has them.
+fn site_with_logins(server: &KeyServer, more: &str) -> Linkgate {
+    let linkgate = Builder::new().section(&provider(server, more)).start();
+    eventually("the keys are there", || linkgate.get("/readyz").json()["identity_providers"][0]["status"] == "ready");
+    linkgate
+}
+
+fn login(signer: &Signer, user: &str) -> String {
+    signer.login(&json!({
+        "iss": ISSUER, "aud": "photos", "sub": user, "iat": seconds(), "exp": seconds() + 600,
+    }))
+}
+
+/// Asks the same in a loop, on so many threads, until the work is done; answers what the work does.
+fn meanwhile<T>(threads: usize, ask: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    ask();
+                }
+            });
+        }
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        is_over.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn a_login_that_asks_without_pause_locks_no_other_out() {
+    let signer = Signer::new("EdDSA", "one");
+    let server = KeyServer::publishing(&[&signer]);
+    let limits = "requests_per_second = 50\nlinks_per_second = 100\nsubject_links_per_second = 5";
+    let linkgate = site_with_logins(&server, limits);
+    let (mallory, bob) = (login(&signer, "mallory"), login(&signer, "bob"));
+    let garbage = || drop(linkgate.api_with(&mallory, "POST", "/v1/links", &json!({})));
+    let statuses: Vec<u16> = meanwhile(2, garbage, || {
+        std::thread::sleep(Duration::from_secs(1));
+        let mint = |_| {
+            std::thread::sleep(Duration::from_millis(250));
+            linkgate.api_with(&bob, "POST", "/v1/links", &json!({ "path": "users/bob/a.jpg" })).status
+        };
+        (0..12).map(mint).collect()
+    });
+    assert_eq!(statuses, [201; 12]);
+    let refused: Vec<Value> = (0..20)
+        .map(|_| linkgate.api_with(&mallory, "POST", "/v1/links", &json!({})))
+        .filter(|answer| answer.status == 429)
+        .map(|answer| answer.json()["rule"].clone())
+        .collect();
+    assert!(!refused.is_empty() && refused.iter().all(|rule| rule == "subject_requests_per_second"), "{refused:?}");
+}
+
+#[test]
+fn a_login_that_asks_for_all_links_there_are_leaves_the_others_theirs() {
+    let signer = Signer::new("EdDSA", "one");
+    let server = KeyServer::publishing(&[&signer]);
+    let linkgate = site_with_logins(&server, "links_per_second = 50");
+    let (mallory, bob) = (login(&signer, "mallory"), login(&signer, "bob"));
+    let wish = json!({ "path": "users/mallory/a.jpg" });
+    let batch = || drop(linkgate.api_with(&mallory, "POST", "/v1/links", &wish));
+    let statuses: Vec<u16> = meanwhile(2, batch, || {
+        std::thread::sleep(Duration::from_secs(3));
+        let mint = |_| {
+            std::thread::sleep(Duration::from_millis(250));
+            linkgate.api_with(&bob, "POST", "/v1/links", &json!({ "path": "users/bob/a.jpg" })).status
+        };
+        (0..12).map(mint).collect()
+    });
+    assert_eq!(statuses, [201; 12]);
+}
+
+#[test]
+fn a_stranger_writes_few_lines_of_log_whatever_it_asks_for() {
+    let linkgate = Builder::new().edge("nginx").start();
+    linkgate.file("a.txt", b"x");
+    let link = linkgate.link("a.txt");
+    let forged = format!("{}{}", &link[..link.len() - 1], if link.ends_with('A') { 'Q' } else { 'A' });
+    let unknown_key = {
+        let other = Builder::new().edge("nginx").start();
+        other.file("a.txt", b"x");
+        other.link("a.txt")
+    };
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let requests = [
+        get("/download/image/garbage"),
+        get("/download/image/AQAAAAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+        get(&forged),
+        get(&unknown_key),
+        get("/download/nothing/x"),
+        format!("POST {link} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+        "GET /auth HTTP/1.1\r\nHost: test\r\nConnection: close\r\nX-Original-URI: /download/image/x\r\n\r\n".to_owned(),
+        "GET /v1/revocations HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer lgk_a_b\r\n\r\n"
+            .to_owned(),
+        "POST /v1/links HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{".to_owned(),
+        "GET / HTTP/1.1\r\nConnection: close\r\nHost : test\r\n\r\n".to_owned(),
+        "\x16\x03\x01\x02\x00\r\n\r\n".to_owned(),
+    ];
+    for head in requests {
+        let (before, begun) = (linkgate.log().len(), std::time::Instant::now());
+        for _ in 0..1_500 {
+            // Some are answered by an end alone.
+            let _ = raw(&linkgate.place(), head.as_bytes());
+        }
+        let seconds = begun.elapsed().as_secs() + 2;
+        let (written, most) = ((linkgate.log().len() - before) as u64, seconds * 4_000);
+        assert!(written <= most, "{written} bytes for {head:?}");
+    }
+    assert!(linkgate.metric("linkgate_log_lines_left_out_total") > 1_000.0);
+    eventually("the number is written", || linkgate.log().contains("were left out of the log"));
+}
+
+#[test]
+fn what_was_revoked_is_logged_line_by_line_however_much_it_is() {
+    let linkgate = Builder::new().start();
+    for number in 0..60 {
+        linkgate.revoke(&json!({ "subject": format!("user-{number}") }));
+    }
+    let revoked = linkgate.log().lines().filter(|line| line.contains(": revoked")).count();
+    assert_eq!(revoked, 60, "{}", linkgate.log());
+}
