@@ -1,13 +1,14 @@
 //! What one caller does, the others do not feel: each has its own part of what all share, and revoking has its own.
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::eventually;
-use crate::support::http::raw;
+use crate::support::http::{Place, raw, request};
 use crate::support::identity::{KeyServer, Signer, seconds};
-use crate::support::linkgate::{Builder, Linkgate};
+use crate::support::linkgate::{Builder, Linkgate, path_of};
 
 const ISSUER: &str = "https://login.example.com/";
 
@@ -122,7 +123,7 @@ fn a_stranger_writes_few_lines_of_log_whatever_it_asks_for() {
         "\x16\x03\x01\x02\x00\r\n\r\n".to_owned(),
     ];
     for head in requests {
-        let (before, begun) = (linkgate.log().len(), std::time::Instant::now());
+        let (before, begun) = (linkgate.log().len(), Instant::now());
         for _ in 0..1_500 {
             // Some are answered by an end alone.
             let _ = raw(&linkgate.place(), head.as_bytes());
@@ -143,4 +144,44 @@ fn what_was_revoked_is_logged_line_by_line_however_much_it_is() {
     }
     let revoked = linkgate.log().lines().filter(|line| line.contains(": revoked")).count();
     assert_eq!(revoked, 60, "{}", linkgate.log());
+}
+
+#[test]
+fn revoking_is_answered_while_slow_links_hold_every_slot() {
+    const SLOTS: usize = 50;
+    for has_own_listener in [true, false] {
+        let builder = Builder::new().section(&format!("[limits]\nconnections = {SLOTS}"));
+        let folder = crate::support::folder();
+        let api = folder.path().join("api.sock");
+        let linkgate = match has_own_listener {
+            true => builder.environment("LINKGATE_LISTEN__API", &format!("unix:{}", api.display())),
+            false => builder,
+        };
+        let linkgate = linkgate.start();
+        let api = if has_own_listener { Place::Unix(api) } else { linkgate.place() };
+        linkgate.file("a.txt", &[b'x'; 1 << 20]);
+        let call = |path: &str, key: &str, body: &Value| {
+            let headers = [("Authorization", &*format!("Bearer {key}")), ("Content-Type", "application/json")];
+            request(&api, "POST", path, &headers, body.to_string().as_bytes())
+        };
+        let minted = call("/v1/links", &linkgate.mint_key, &json!({ "path": "a.txt", "rate_limit": 64 }));
+        assert_eq!(minted.status, 201, "{}", minted.text());
+        let link = path_of(&minted.json());
+        let _crowd: Vec<_> = (0..SLOTS)
+            .map(|_| {
+                let mut stream = std::os::unix::net::UnixStream::connect(linkgate.socket()).unwrap();
+                stream.write_all(format!("GET {link} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
+                stream.read_exact(&mut [0; 16]).unwrap();
+                stream
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(2));
+        for number in 0..5 {
+            let begun = Instant::now();
+            let answer = call("/v1/revocations", &linkgate.admin_key, &json!({ "subject": format!("u{number}") }));
+            assert_eq!(answer.status, 201, "{}", answer.text());
+            let most = Duration::from_secs(if has_own_listener { 1 } else { 3 });
+            assert!(begun.elapsed() < most, "{:?}, own listener: {has_own_listener}", begun.elapsed());
+        }
+    }
 }
