@@ -185,3 +185,29 @@ fn revoking_is_answered_while_slow_links_hold_every_slot() {
         }
     }
 }
+
+#[test]
+fn revoking_does_not_queue_behind_downloads_that_are_counted() {
+    const CALLERS: usize = 200;
+    let linkgate = Builder::new().edge("nginx").start();
+    linkgate.file("a.txt", b"x");
+    let link = path_of(&linkgate.mint(&json!({ "path": "a.txt", "max_downloads": 1_000_000 })));
+    let get = || assert_eq!(linkgate.status(&link), 200);
+    let timed = |work: &dyn Fn()| {
+        let begun = Instant::now();
+        work();
+        begun.elapsed()
+    };
+    let (mut counts, mut revocations): (Vec<_>, Vec<_>) = meanwhile(CALLERS, get, || {
+        std::thread::sleep(Duration::from_secs(1));
+        let pair = |number| {
+            let revoke = || drop(linkgate.revoke(&json!({ "subject": format!("u{number}") })));
+            (timed(&get), timed(&revoke))
+        };
+        (0..15).map(pair).unzip()
+    });
+    counts.sort_unstable();
+    revocations.sort_unstable();
+    // Each count waits for those of all the other callers.
+    assert!(revocations[7] * 3 < counts[7], "revoking took {revocations:?}, counting {counts:?}");
+}
