@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::eventually;
 use crate::support::http::{Place, raw, request};
-use crate::support::identity::{KeyServer, Signer, seconds};
+use crate::support::identity::{KeyServer, Manner, Signer, seconds};
 use crate::support::linkgate::{Builder, Linkgate, path_of};
 
 const ISSUER: &str = "https://login.example.com/";
@@ -210,4 +210,26 @@ fn revoking_does_not_queue_behind_downloads_that_are_counted() {
     revocations.sort_unstable();
     // Each count waits for those of all the other callers.
     assert!(revocations[7] * 3 < counts[7], "revoking took {revocations:?}, counting {counts:?}");
+}
+
+#[test]
+fn strangers_with_unknown_keys_hold_few_connections_while_a_provider_hangs() {
+    const STRANGERS: usize = 150;
+    let signer = Signer::new("EdDSA", "one");
+    let server = KeyServer::publishing(&[&signer]);
+    let linkgate = site_with_logins(&server, "jwks_cooldown = \"1h\"");
+    server.behave(Manner::Hangs);
+    let unknown = login(&Signer::new("EdDSA", "two"), "mallory");
+    let ask = || {
+        let begun = Instant::now();
+        let answer = linkgate.api_with(&unknown, "POST", "/v1/links", &json!({ "path": "users/mallory/a.jpg" }));
+        (answer.status, begun.elapsed())
+    };
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let strangers: Vec<_> = (0..STRANGERS).map(|_| scope.spawn(ask)).collect();
+        strangers.into_iter().map(|stranger| stranger.join().unwrap()).collect()
+    });
+    let waited = answers.iter().filter(|(_, took)| *took >= Duration::from_secs(3)).count();
+    assert!(waited <= 64, "{answers:?}");
+    assert!(answers.iter().all(|(status, _)| [401, 503].contains(status)), "{answers:?}");
 }
