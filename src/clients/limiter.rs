@@ -53,6 +53,7 @@ impl RateRules {
 
     /// Gives each login a part of what all share, where its own is not said: a tenth, and at least [`LEAST_PART`]. As
     /// many links at once as all may have, so that no batch is refused that fits in the shared limit.
+    #[must_use]
     pub fn with_parts(mut self) -> Self {
         let part = |whole: u32| u64::from((whole / PARTS).max(LEAST_PART));
         let requests = |all: Quota| Quota::new(part(all.per_second()), Some(part(all.burst())));
@@ -340,6 +341,9 @@ mod tests {
         );
     }
 
+    /// Something a login may ask for.
+    type Way<'w> = dyn Fn(&Limiter, &Client, Duration) -> Result<(), Exceeded> + 'w;
+
     /// The family: whatever is shared between the logins of a provider is not one login's to use up.
     #[test]
     fn whatever_one_login_asks_for_without_pause_the_others_get_theirs() {
@@ -351,7 +355,7 @@ mod tests {
         };
         let request = |limiter: &Limiter, who: &Client, now| limiter.admit_request(who, now);
         let link = |limiter: &Limiter, who: &Client, now| links(limiter, who, 1, now);
-        let ways: [&dyn Fn(&Limiter, &Client, Duration) -> Result<(), Exceeded>; 2] = [&request, &link];
+        let ways: [&Way<'_>; 2] = [&request, &link];
         for ask in ways {
             let limiter = Limiter::default();
             // A hundred thousand in ten seconds, and Bob once a second, once the first burst is over.
