@@ -257,7 +257,7 @@ impl RedisStore {
     /// When Redis does not take it.
     pub async fn accept_loss(&self) -> Result<(), StoreError> {
         let inner = &self.inner;
-        inner.set_up(Ground::Lost).await?;
+        inner.set_up(Ground::Accepted).await?;
         inner.restore_records().await?;
         inner.release(ANY).await?;
         if let Some(lineage) = inner.header().await?.lineage() {

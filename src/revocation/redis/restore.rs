@@ -25,8 +25,10 @@ pub enum Ground {
     Empty,
     /// An operator says that there was none.
     Known,
-    /// Another one was lost: what is still known is about to be written back.
+    /// Another one was lost: what is still known is about to be written back. Should that never be, the store is missed.
     Lost,
+    /// Another one was lost, and an operator accepts that.
+    Accepted,
 }
 
 impl Inner {
@@ -37,13 +39,14 @@ impl Inner {
         let (who, probation) = match ground {
             Ground::Empty => ("", PROBATION),
             Ground::Known => ("", Duration::ZERO),
-            Ground::Lost => (self.name.as_str(), Duration::ZERO),
+            Ground::Lost | Ground::Accepted => (self.name.as_str(), Duration::ZERO),
         };
+        let missed = self.epoch().filter(|_| ground == Ground::Lost).unwrap_or_default();
         let (created, epoch): (u8, String) = self
             .link
             .run(async |mut connection| {
                 let mut call = scripts::INIT.key(self.keys.all());
-                call.arg(epoch).arg(LAYOUT).arg(who).arg(probation.as_millis() as u64);
+                call.arg(epoch).arg(LAYOUT).arg(who).arg(probation.as_millis() as u64).arg(&missed);
                 call.invoke_async(&mut connection).await
             })
             .await?;
