@@ -33,12 +33,15 @@ use crate::process;
 use crate::revocation::embedded::EmbeddedStore;
 use crate::revocation::redis::RedisStore;
 use crate::revocation::{Index, RevocationStore};
+use crate::telemetry;
 use crate::token::MintPolicy;
 
 /// The operator's own socket in the data folder: the API without a key, for whoever owns the folder.
 pub const OPERATOR_SOCKET: &str = "operator.sock";
 /// Connections for probes and operators, apart from everybody else's.
 const OPERATOR_CONNECTIONS: usize = 64;
+/// Connections of the API's own listeners, apart from those of downloads.
+const API_CONNECTIONS: usize = 1_024;
 /// How long a process that starts lets downloads wait until it can judge them.
 const START_PATIENCE: Duration = Duration::from_secs(5);
 /// How long it waits before it looks again, at first and at most.
@@ -188,7 +191,7 @@ impl App {
                 "`limits.idle_exit` counts only with sockets that were handed over: nobody would start Linkgate again"
             );
         }
-        process::raise_descriptor_limit(config.limits.connections);
+        process::raise_descriptor_limit(config.limits.connections + config.limits.connections.min(API_CONNECTIONS));
         let of_downloads = |(_, audiences): &&(Listener, Vec<Audience>)| audiences.contains(&Audience::Download);
         let download: Option<SocketAddr> =
             bound.iter().find(of_downloads).and_then(|(listener, _)| listener.tcp_address());
@@ -223,12 +226,18 @@ impl App {
         let Self { state, config, config_file, overrides, listeners, is_activated } = self;
         let limits = config.limits;
         let slots = Slots::new(limits.connections, Arc::clone(&state.clock));
+        // Revoking must get through when downloads have taken every slot.
+        let api_slots = Slots::new(limits.connections.min(API_CONNECTIONS), Arc::clone(&state.clock));
         let apart = || Slots::new(OPERATOR_CONNECTIONS, Arc::clone(&state.clock));
         let (drain, draining) = watch::channel(false);
         let (judges, judging) = watch::channel(false);
         let mut servers = JoinSet::new();
         for (listener, routes) in listeners {
-            let slots = if routes.is_for_operators() { apart() } else { Arc::clone(&slots) };
+            let slots = match &routes {
+                routes if routes.is_for_operators() => apart(),
+                routes if routes.has_downloads() => Arc::clone(&slots),
+                _ => Arc::clone(&api_slots),
+            };
             let (mut judging, draining) = (judging.clone(), draining.clone());
             servers.spawn(async move {
                 if routes.is_for_downloads_alone() {
@@ -257,12 +266,13 @@ impl App {
             let logins = Arc::clone(&state.logins);
             async move { logins.follow().await }
         });
+        keepers.spawn(telemetry::keep_time());
         let keeper = Keeper::new(state, config_file, overrides, config.key_source);
         keepers.spawn(keeper.run(reload));
 
         let deserted = async {
             match limits.idle_exit {
-                Some(span) if is_activated => slots.desertion(span).await,
+                Some(span) if is_activated => Slots::desertion(&[slots, api_slots], span).await,
                 _ => pending().await,
             }
         };

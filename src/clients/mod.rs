@@ -29,7 +29,7 @@ pub use self::changes::{Change, ClientPatch, Condition, Refusal};
 pub use self::file::FileClients;
 pub use self::limiter::{Exceeded, Limit, Limiter, RateRules};
 pub use self::rates::{Level, MAX_RATE, Quota};
-pub use self::record::{ClientRecord, KeyRecord, PolicyRecord, RecordError};
+pub use self::record::{ClientRecord, KeyRecord, PolicyRecord, RecordError, quota};
 pub use self::registry::Registry;
 use crate::clock::UnixMillis;
 use crate::revocation::StoreError;

@@ -230,16 +230,9 @@ impl PolicyRecord {
     /// # Errors
     /// The first rate that is none.
     pub fn rates(&self) -> Result<RateRules, RecordError> {
-        let quota = |limit: Limit, per_second: Option<u64>, burst: Option<u64>| match (per_second, burst) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(RecordError::BurstAlone(limit.burst_rule(), limit.rule())),
-            (Some(rate), burst) => {
-                let wrong = if Quota::new(rate, None).is_none() { limit.rule() } else { limit.burst_rule() };
-                Quota::new(rate, burst).map(Some).ok_or(RecordError::Rate(wrong))
-            }
-        };
         Ok(RateRules {
             requests: quota(Limit::Requests, self.requests_per_second, self.requests_burst)?,
+            subject_requests: None,
             links: quota(Limit::Links, self.links_per_second, self.links_burst)?,
             subject_links: quota(Limit::SubjectLinks, self.subject_links_per_second, self.subject_links_burst)?,
         })
@@ -255,6 +248,21 @@ impl PolicyRecord {
         let allow = self.allow.iter().map(parse).collect::<Result<_, _>>()?;
         let bounds = Self { allow: Vec::new(), ..self.clone() }.build()?;
         Ok(LoginPolicy { allow, bounds, subject_claim: subject_claim.into() })
+    }
+}
+
+/// One limit, if it is set.
+///
+/// # Errors
+/// When a number is out of range, or there is a burst and no rate.
+pub fn quota(limit: Limit, per_second: Option<u64>, burst: Option<u64>) -> Result<Option<Quota>, RecordError> {
+    match (per_second, burst) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(RecordError::BurstAlone(limit.burst_rule(), limit.rule())),
+        (Some(rate), burst) => {
+            let wrong = if Quota::new(rate, None).is_none() { limit.rule() } else { limit.burst_rule() };
+            Quota::new(rate, burst).map(Some).ok_or(RecordError::Rate(wrong))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::callers::{policy, report_unknown_collections};
 use super::section::{Errors, Section};
 use super::tree::Place;
-use crate::clients::{Client, Role};
+use crate::clients::{Client, Limit, MAX_RATE, RateRules, Role, quota};
 use crate::collection::Collection;
 use crate::identity::fetch::Source;
 use crate::identity::keys::KeysConfig;
@@ -86,6 +86,8 @@ fn provider(
                 .ok_or("may hold \"mint\" and \"inspect\": a login is nobody who revokes")
         })
     });
+    let mut rate = |key| section.number(key, 1, MAX_RATE.into()).map(|found| found.value);
+    let subject_requests = (rate("subject_requests_per_second"), rate("subject_requests_burst"));
     let record = policy(&mut section, errors);
     section.finish();
 
@@ -102,8 +104,9 @@ fn provider(
             None
         }
     };
-    let rates = match record.rates() {
-        Ok(rates) => Some(rates),
+    let own = quota(Limit::SubjectRequests, subject_requests.0, subject_requests.1);
+    let rates = match record.rates().and_then(|rates| Ok(RateRules { subject_requests: own?, ..rates })) {
+        Ok(rates) => Some(rates.with_parts()),
         Err(error) => {
             errors.add(&place, &format!("{whose}: {error}"));
             None

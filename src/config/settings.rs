@@ -100,6 +100,8 @@ pub const SETTING_NAMES: &[&str] = &[
     "identity_providers.permit",
     "identity_providers.requests_per_second",
     "identity_providers.requests_burst",
+    "identity_providers.subject_requests_per_second",
+    "identity_providers.subject_requests_burst",
     "identity_providers.links_per_second",
     "identity_providers.links_burst",
     "identity_providers.subject_links_per_second",

@@ -66,6 +66,11 @@ pub struct DirectFile {
 }
 
 impl DirectFile {
+    /// Whether it is sent no faster than its link allows.
+    pub const fn is_held_back(&self) -> bool {
+        self.rate_limit.is_some()
+    }
+
     /// Sends the file, or a part of it, or word that it has not changed.
     ///
     /// # Errors

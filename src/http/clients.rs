@@ -17,6 +17,7 @@ use super::state::AppState;
 use crate::clients::{Administration, ChangeError, Client, ClientView, Condition, Refusal, Role};
 use crate::clock::Rfc3339;
 use crate::revocation::{DEFAULT_PAGE, MAX_PAGE};
+use crate::telemetry::DEED;
 
 /// List clients
 ///
@@ -230,7 +231,7 @@ async fn with<T>(
 
 /// What was answered counts here from now on; other instances look every second.
 async fn took_up(state: &AppState, admin: &Client, client: &str, what: &str) {
-    tracing::info!(client, by = admin.name, "{what}");
+    tracing::info!(target: DEED, client, by = admin.name, "{what}");
     if let Err(error) = state.refresh_clients().await {
         tracing::warn!(%error, "a change of clients takes effect once the store can be read again");
     }

@@ -15,6 +15,7 @@ use super::metrics::Verdict;
 use super::openapi::{edges, problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::request_id::RequestId;
+use super::slots::HeldBack;
 use super::state::{AppState, Evidence, Gap};
 use crate::clock::{Moment, UnixMillis};
 use crate::collection::Collection;
@@ -68,7 +69,13 @@ pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -
             Ok(response)
         }
         Ok(Decision::Direct(file, reply)) => match file.send(request.method(), headers, reply).await {
-            Ok(sent) => Ok(sent.map(|body| Body::new(body.map_err(axum::Error::new)))),
+            Ok(sent) => {
+                let mut response = sent.map(|body| Body::new(body.map_err(axum::Error::new)));
+                if file.is_held_back() {
+                    response.extensions_mut().insert(HeldBack);
+                }
+                Ok(response)
+            }
             Err(_) => Err(Rejection::new(ProblemKind::FileNotFound, Verdict::FileNotFound)),
         },
         Err(rejection) => Err(rejection),

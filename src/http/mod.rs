@@ -141,6 +141,11 @@ impl Routes {
         self.is_for_downloads_alone
     }
 
+    /// Whether downloads come here.
+    pub const fn has_downloads(&self) -> bool {
+        self.has_downloads
+    }
+
     /// Whether only operators and their probes come here: they must get through when everybody else waits.
     pub const fn is_for_operators(&self) -> bool {
         self.is_for_operators

@@ -26,6 +26,7 @@ use crate::revocation::{
     lift,
 };
 use crate::span::parse_span;
+use crate::telemetry::DEED;
 use crate::token::{Invalid, KeyId};
 
 /// Longest `wait`: well below the time an API request may take.
@@ -61,7 +62,7 @@ pub async fn create(
     let proposal = propose(&state, request, &client.name, state.clock.now().wall)?;
     let recorded = state.store.revoke(proposal, wait).await?;
     let revocation = &recorded.revocation;
-    tracing::info!(id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");
+    tracing::info!(target: DEED, id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");
     let location = format!("/v1/revocations/{}", revocation.id);
     if let Some(shortfall) = recorded.shortfall {
         let problem = Problem::new(ProblemKind::NotYetSafe);
@@ -240,7 +241,7 @@ pub async fn reinstate(
     let client = caller.require(Role::Revoke)?;
     let (id, now) = (parse_id(id)?, state.clock.now().wall);
     let revocation = lift(&*state.store, &id, now).await?.ok_or_else(unknown)?;
-    tracing::info!(id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
+    tracing::info!(target: DEED, id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
     Ok(StatusCode::NO_CONTENT)
 }
 

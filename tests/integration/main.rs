@@ -28,6 +28,7 @@ mod express;
 mod faults;
 mod history;
 mod hostile;
+mod isolation;
 mod loading;
 mod login;
 mod modes;
