@@ -1,7 +1,7 @@
 //! Who may go on: a client's requests and links, and the links of each of its subjects, counted by this process.
 //!
-//! Buckets go by the client's name and the subject, never by an object: whoever comes with the same name draws from the
-//! same bucket, however it has proved who it is.
+//! Buckets go by the client's name, its generation and the subject, never by an object: all who come with the same name
+//! draw from the same bucket, however they have proved it; a client that was removed and added again does not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl Limiter {
     /// When the client must wait.
     pub fn admit_request(&self, client: &Client, now: Duration) -> Result<(), Exceeded> {
         let Some(quota) = client.rates.requests else { return Ok(()) };
-        let id = self.requests.id(client.name.as_str());
+        let id = self.requests.id(owner(client));
         self.requests.take(id, quota, now, 1).map_err(|shortage| Exceeded::new(Limit::Requests, quota, 1, shortage))
     }
 
@@ -165,10 +165,10 @@ impl Limiter {
                 }
             }
         };
-        let name = client.name.as_str();
-        take(&self.links, self.links.id(name), Limit::Links, client.rates.links, asked)?;
+        let owner = owner(client);
+        take(&self.links, self.links.id(owner), Limit::Links, client.rates.links, asked)?;
         for (subject, asked) in by_subject {
-            let id = self.subjects.id((name, subject));
+            let id = self.subjects.id((owner, subject));
             take(&self.subjects, id, Limit::SubjectLinks, client.rates.subject_links, asked)?;
         }
         Ok(())
@@ -181,21 +181,27 @@ impl Limiter {
         subject: Option<&'a str>,
         now: Duration,
     ) -> impl Iterator<Item = (Limit, Level)> + 'a {
-        let name = client.name.as_str();
+        let owner = owner(client);
         client.rates.iter().filter_map(move |(limit, quota)| {
             let level = match limit {
-                Limit::Requests => self.requests.level(self.requests.id(name), quota, now),
-                Limit::Links => self.links.level(self.links.id(name), quota, now),
-                Limit::SubjectLinks => self.subjects.level(self.subjects.id((name, subject?)), quota, now),
+                Limit::Requests => self.requests.level(self.requests.id(owner), quota, now),
+                Limit::Links => self.links.level(self.links.id(owner), quota, now),
+                Limit::SubjectLinks => self.subjects.level(self.subjects.id((owner, subject?)), quota, now),
             };
             Some((limit, level))
         })
     }
 }
 
+/// Whose bucket it is.
+fn owner(client: &Client) -> (&str, u64) {
+    (client.name.as_str(), client.generation())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::UnixMillis;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -219,6 +225,18 @@ mod tests {
         let wait = Duration::from_millis(500);
         assert_eq!(limiter.admit_request(&one, SECOND), Err(Exceeded::Wait { limit: Limit::Requests, wait }));
         assert_eq!(limiter.admit_request(&other, SECOND), Ok(()));
+    }
+
+    #[test]
+    fn a_client_that_was_added_again_begins_with_full_buckets() {
+        let limiter = Limiter::default();
+        let added_at = |time| Client { created_at: Some(UnixMillis(time)), ..client("a", Some(1), Some(1)) };
+        for time in [1, 2] {
+            let client = added_at(time);
+            assert_eq!(admit(&limiter, &client, &[Some("u")]), Ok(()));
+            assert!(admit(&limiter, &client, &[Some("u")]).is_err());
+            assert_eq!([(); 3].map(|()| limiter.admit_request(&client, SECOND).is_ok()), [true, true, false]);
+        }
     }
 
     #[test]

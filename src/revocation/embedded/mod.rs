@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
+use redb::backends::FileBackend;
 use tracing::{error, warn};
 
 pub use self::lock::{FolderLock, LockError};
@@ -24,6 +25,7 @@ use super::{
     RevocationStore, Status, StoreError, Tally, Target, Verifier,
 };
 use crate::clock::{Clock, UnixMillis};
+use crate::files;
 
 /// The table file inside the data folder.
 pub const FILE_NAME: &str = "revocations.redb";
@@ -250,22 +252,21 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
         redb::DatabaseError::Storage(error) => storage_error(error),
         other => StoreError::Failed(format!("cannot open {}: {other}", path.display())),
     };
+    let io = |error| match storage_error(redb::StorageError::Io(error)) {
+        StoreError::Failed(why) => StoreError::Failed(format!("cannot open {}: {why}", path.display())),
+        full => full,
+    };
     let is_new = !path.exists();
-    let database = Database::create(path).map_err(fail)?;
+    let file = files::own(path).map_err(io)?;
+    let database =
+        FileBackend::new(file).and_then(|file| Database::builder().create_with_backend(file)).map_err(fail)?;
     if is_new {
-        restrict(path).map_err(|error| StoreError::Failed(error.to_string()))?;
-        sync_folder(path).map_err(|error| StoreError::Failed(error.to_string()))?;
+        sync_folder(path).map_err(io)?;
     }
     tables::create(&database)?;
     counts::create(&database)?;
     answers::create(&database)?;
     Ok(database)
-}
-
-/// Only the owner may read who was locked out of what.
-fn restrict(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
 /// A new file's name is only durable once its folder is synced.

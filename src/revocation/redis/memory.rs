@@ -35,7 +35,7 @@ impl EpochMemory {
     }
 
     fn read(&self) -> Option<String> {
-        let text = std::fs::read(&self.path).ok()?;
+        let text = crate::files::read(&self.path).ok()?;
         let remembered: Remembered = serde_json::from_slice(&text).ok()?;
         (remembered.store == self.store).then_some(remembered.epoch)
     }
