@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +15,17 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::answers::AnswerStore;
-use crate::clients::{Client, ClientStore, FileClients, Limiter, Registry, Role};
+use crate::clients::{Client, ClientStore, FileClients, Limiter, OPERATOR, Registry, Role};
 use crate::clock::{Clock, SystemClock};
 use crate::collection::EdgeKind;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::edge::DirectFiles;
+use crate::files;
 use crate::http::inherited::{self, Inherited};
 use crate::http::listen::{Address, Listener};
 use crate::http::slots::Slots;
-use crate::http::{AppState, Audience, Caller, Metrics, OPERATOR, Routes, server};
+use crate::http::{AppState, Audience, Caller, Metrics, Routes, server};
+use crate::http_client::is_here;
 use crate::identity::Logins;
 use crate::keeper::Keeper;
 use crate::key_file::Keys;
@@ -140,11 +141,30 @@ pub fn open_redis(config: &Config, index: Arc<Index>, clock: Arc<dyn Clock>) -> 
 /// # Errors
 /// When it cannot be made.
 pub fn create_data_dir(path: &Path) -> Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("the data folder {} cannot be made", path.display()))
+    files::create_folder(path).with_context(|| format!("the data folder {} cannot be made", path.display()))
+}
+
+/// What is open to more than need it, and why that matters. Each may be meant so, as in a container of one's own.
+pub fn exposures(config: &Config) -> Vec<(&'static str, String)> {
+    let mut exposures = Vec::new();
+    if files::is_open_to_all(&config.data_dir) {
+        // Nothing that others put there is believed, but they can take away what is ours.
+        let folder = config.data_dir.display();
+        let why = format!("everybody on the machine may write to {folder} and take files away: `chmod o-w` it");
+        exposures.push(("data folder", why));
+    }
+    let listen = &config.listen;
+    if let (Some(Address::Tcp(download)), Some(Address::Tcp(ops))) = (&listen.download, &listen.ops)
+        && download == ops
+        && !download.rsplit_once(':').is_some_and(|(host, _)| is_here(host))
+    {
+        let why = format!(
+            "everybody who reaches downloads on {ops} also reads /metrics and /readyz there: give `listen.ops` an address of \
+             its own"
+        );
+        exposures.push(("listeners", why));
+    }
+    exposures
 }
 
 /// Reads the keys from wherever they are.
@@ -177,6 +197,8 @@ pub struct App {
     listeners: Vec<(Listener, Routes)>,
     /// Whether sockets were handed over.
     is_activated: bool,
+    /// Whether clients call here: a process that only judges asks the store for none, and needs no right to.
+    takes_clients: bool,
 }
 
 impl App {
@@ -193,18 +215,22 @@ impl App {
         }
         process::raise_descriptor_limit(config.limits.connections + config.limits.connections.min(API_CONNECTIONS));
         let of_downloads = |(_, audiences): &&(Listener, Vec<Audience>)| audiences.contains(&Audience::Download);
+        let takes_clients = bound.iter().any(|(_, audiences)| audiences.contains(&Audience::Api));
         let download: Option<SocketAddr> =
             bound.iter().find(of_downloads).and_then(|(listener, _)| listener.tcp_address());
         let public_url = config.public_url(download).unwrap_or_default();
 
         let parts = Parts::open(&config)?;
+        for (what, why) in exposures(&config) {
+            warn!(what, "{why}");
+        }
         let state = parts.into_state(&config, public_url)?;
         let mut listeners: Vec<_> =
             bound.into_iter().map(|(listener, audiences)| (listener, Routes::new(&state, &audiences, None))).collect();
         if config.store == StoreConfig::Embedded {
             listeners.extend(operator_socket(&config, &state).await);
         }
-        Ok(Self { state, config, config_file, overrides, listeners, is_activated })
+        Ok(Self { state, config, config_file, overrides, listeners, is_activated, takes_clients })
     }
 
     /// The hosts and ports that were bound.
@@ -214,8 +240,10 @@ impl App {
 
     /// Puts the configured clients and the store's in force.
     pub async fn load_clients(&self) {
-        // The keeper says why, if it stays so.
-        let _ = self.state.refresh_clients().await;
+        if self.takes_clients {
+            // The keeper says why it does not work, if it stays so.
+            let _ = self.state.refresh_clients().await;
+        }
     }
 
     /// Answers until `stop` turns true, or nobody came for `limits.idle_exit`; then drains.
@@ -223,7 +251,7 @@ impl App {
     /// # Errors
     /// When a task that must not end has ended: the process is not to be trusted any more.
     pub async fn run(self, stop: watch::Receiver<bool>, reload: watch::Receiver<()>) -> Result<()> {
-        let Self { state, config, config_file, overrides, listeners, is_activated } = self;
+        let Self { state, config, config_file, overrides, listeners, is_activated, takes_clients } = self;
         let limits = config.limits;
         let slots = Slots::new(limits.connections, Arc::clone(&state.clock));
         // Revoking must get through when downloads have taken every slot.
@@ -267,7 +295,7 @@ impl App {
             async move { logins.follow().await }
         });
         keepers.spawn(telemetry::keep_time());
-        let keeper = Keeper::new(state, config_file, overrides, config.key_source);
+        let keeper = Keeper::new(state, config_file, overrides, config.key_source, takes_clients);
         keepers.spawn(keeper.run(reload));
 
         let deserted = async {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::api::Api;
 use super::{Common, Failure, Outcome, Server};
 use crate::app;
+use crate::clients::OPERATOR;
 use crate::clock::{Clock, SystemClock};
 use crate::mint::{Dates, MintRequest, Signing};
 use crate::process;
@@ -63,7 +64,7 @@ pub struct Mint {
     #[arg(long)]
     stable: bool,
     /// The client that the link is made in the name of, when it is made here.
-    #[arg(long, default_value = "operator", conflicts_with = "server")]
+    #[arg(long, default_value = OPERATOR, conflicts_with = "server")]
     client: String,
     #[command(flatten)]
     server: Server,

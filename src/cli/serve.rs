@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::output::line;
 use super::{Common, Outcome};
 use crate::app::{self, App};
-use crate::clients::{Administration, ClientStore, FileClients, PolicyRecord, Role, Uses};
+use crate::clients::{Administration, ClientStore, FileClients, OPERATOR, PolicyRecord, Role, Uses};
 use crate::clock::{Clock, SystemClock};
 use crate::collection::Collection;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
@@ -127,7 +127,7 @@ fn first_link(app: &App) -> anyhow::Result<Option<String>> {
     let policy = MintPolicy::unbounded();
     // Nothing that was revoked before stands in the way of a fresh example.
     let dates = Dates::at(state.clock.now().wall);
-    let link = Index::default().look(|nothing| state.signing.mint(&request, "operator", &policy, nothing, dates))?;
+    let link = Index::default().look(|nothing| state.signing.mint(&request, OPERATOR, &policy, nothing, dates))?;
     Ok(Some(link.url))
 }
 

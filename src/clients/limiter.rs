@@ -3,8 +3,8 @@
 //! A subject draws from its own bucket first. What that refuses takes nothing from the others: one subject alone
 //! cannot use up what all share.
 //!
-//! Buckets go by the client's name and the subject, never by an object: whoever comes with the same name draws from the
-//! same bucket, however it has proved who it is.
+//! Buckets go by the client's name, its generation and the subject, never by an object: all who come with the same name
+//! draw from the same bucket, however they have proved it; a client that was removed and added again does not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -148,12 +148,12 @@ impl Limiter {
     /// # Errors
     /// When the client must wait.
     pub fn admit_request(&self, client: &Client, now: Duration) -> Result<(), Exceeded> {
-        let (name, mut taken) = (client.name.as_str(), Taken::at(now));
+        let (owner, mut taken) = (owner(client), Taken::at(now));
         if let Some(subject) = client.policy.subject.as_deref() {
-            let id = self.subject_requests.id((name, subject));
+            let id = self.subject_requests.id((owner, subject));
             taken.take(&self.subject_requests, id, Limit::SubjectRequests, client.rates.subject_requests, 1)?;
         }
-        taken.take(&self.requests, self.requests.id(name), Limit::Requests, client.rates.requests, 1)
+        taken.take(&self.requests, self.requests.id(owner), Limit::Requests, client.rates.requests, 1)
     }
 
     /// Counts links that are asked for, given whom each is for: all of them, or none.
@@ -185,12 +185,12 @@ impl Limiter {
                 return Err(Exceeded::new(limit, quota, asked, Shortage::Never));
             }
         }
-        let (name, mut taken) = (client.name.as_str(), Taken::at(now));
+        let (owner, mut taken) = (owner(client), Taken::at(now));
         for (subject, asked) in by_subject {
-            let id = self.subject_links.id((name, subject));
+            let id = self.subject_links.id((owner, subject));
             taken.take(&self.subject_links, id, Limit::SubjectLinks, client.rates.subject_links, asked)?;
         }
-        taken.take(&self.links, self.links.id(name), Limit::Links, client.rates.links, asked)
+        taken.take(&self.links, self.links.id(owner), Limit::Links, client.rates.links, asked)
     }
 
     /// What is left to a client, and to one of its subjects where that is known.
@@ -200,16 +200,16 @@ impl Limiter {
         subject: Option<&'a str>,
         now: Duration,
     ) -> impl Iterator<Item = (Limit, Level)> + 'a {
-        let name = client.name.as_str();
+        let owner = owner(client);
         client.rates.iter().filter_map(move |(limit, quota)| {
             let level = match limit {
-                Limit::Requests => self.requests.level(self.requests.id(name), quota, now),
+                Limit::Requests => self.requests.level(self.requests.id(owner), quota, now),
                 Limit::SubjectRequests => {
-                    let id = self.subject_requests.id((name, client.policy.subject.as_deref()?));
+                    let id = self.subject_requests.id((owner, client.policy.subject.as_deref()?));
                     self.subject_requests.level(id, quota, now)
                 }
-                Limit::Links => self.links.level(self.links.id(name), quota, now),
-                Limit::SubjectLinks => self.subject_links.level(self.subject_links.id((name, subject?)), quota, now),
+                Limit::Links => self.links.level(self.links.id(owner), quota, now),
+                Limit::SubjectLinks => self.subject_links.level(self.subject_links.id((owner, subject?)), quota, now),
             };
             Some((limit, level))
         })
@@ -255,9 +255,15 @@ impl<'b> Taken<'b> {
     }
 }
 
+/// Whose bucket it is.
+fn owner(client: &Client) -> (&str, u64) {
+    (client.name.as_str(), client.generation())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::UnixMillis;
     use crate::token::MintPolicy;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -286,6 +292,18 @@ mod tests {
         let wait = Duration::from_millis(500);
         assert_eq!(limiter.admit_request(&one, SECOND), Err(Exceeded::Wait { limit: Limit::Requests, wait }));
         assert_eq!(limiter.admit_request(&other, SECOND), Ok(()));
+    }
+
+    #[test]
+    fn a_client_that_was_added_again_begins_with_full_buckets() {
+        let limiter = Limiter::default();
+        let added_at = |time| Client { created_at: Some(UnixMillis(time)), ..client("a", Some(1), Some(1)) };
+        for time in [1, 2] {
+            let client = added_at(time);
+            assert_eq!(admit(&limiter, &client, &[Some("u")]), Ok(()));
+            assert!(admit(&limiter, &client, &[Some("u")]).is_err());
+            assert_eq!([(); 3].map(|()| limiter.admit_request(&client, SECOND).is_ok()), [true, true, false]);
+        }
     }
 
     #[test]

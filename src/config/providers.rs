@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::callers::{policy, report_unknown_collections};
 use super::section::{Errors, Section};
 use super::tree::Place;
-use crate::clients::{Client, Limit, MAX_RATE, RateRules, Role, quota};
+use crate::clients::{Client, Limit, MAX_RATE, RateRules, Role, check_name, quota};
 use crate::collection::Collection;
 use crate::identity::fetch::Source;
 use crate::identity::keys::KeysConfig;
@@ -93,6 +93,9 @@ fn provider(
 
     let name = name?;
     let whose = format!("identity provider `{name}`");
+    if let Err(error) = check_name(&name) {
+        errors.add(&place, &format!("{whose}: {error}"));
+    }
     report_unknown_collections(&record, collections, &place, &whose, errors);
     if record.allow.is_empty() && roles.as_ref().is_some_and(|roles| roles.contains(&Role::Mint)) {
         errors.add(&place, &format!("{whose}: `allow` needs at least one pattern, such as \"users/{{sub}}/**\""));

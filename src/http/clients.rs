@@ -14,7 +14,7 @@ use super::json::Json;
 use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
-use crate::clients::{Administration, ChangeError, Client, ClientView, Condition, Refusal, Role};
+use crate::clients::{Administration, ChangeError, Client, ClientView, Condition, OPERATOR, Refusal, Role};
 use crate::clock::Rfc3339;
 use crate::revocation::{DEFAULT_PAGE, MAX_PAGE};
 use crate::telemetry::DEED;
@@ -222,7 +222,7 @@ async fn with<T>(
         configured: &configured,
         is_collection: &|name| state.signing.collections.contains_key(name),
         is_provider: &|name| state.logins.has_name(name),
-        is_operator: caller.0.keys.is_empty() && caller.0.policy.subject.is_none() && caller.0.name == super::OPERATOR,
+        is_operator: caller.0.keys.is_empty() && caller.0.policy.subject.is_none() && caller.0.name == OPERATOR,
         seen: state.clients.uses(),
         now: state.clock.now().wall,
     };

@@ -158,17 +158,26 @@ pub struct InspectRequest {
 pub struct InspectAnswer {
     #[serde(flatten)]
     inspection: Inspection,
-    /// The revocations that cover it.
+    /// The revocations that cover it, with their notes and authors. Not for logins, who see `revoked_by` alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     revocations: Vec<RevocationBody>,
+}
+
+/// What a caller is answered: what staff wrote about a link is for staff, so a login's answer has no place for it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Inspected {
+    ForStaff(Box<InspectAnswer>),
+    ForLogin(Box<Inspection>),
 }
 
 /// Inspect a link
 ///
 /// Says what a link holds and how a download would be judged now, from one of the link's networks if it is bound to any.
 /// The answer is 200 whatever the link is worth; looking takes no download. Of a link whose signature does not hold,
-/// nothing is said about what it claims to hold. A login is told about its own links only.
+/// nothing is said about what it claims to hold. A login sees its own links only, and of what covers them only
+/// the kind (`revoked_by`).
 #[utoipa::path(
     post, path = "/v1/links/inspect", operation_id = "inspectLink", tag = tags::LINKS,
     security(("api_key" = ["inspect"])), request_body = InspectRequest,
@@ -178,7 +187,7 @@ pub async fn inspect(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     Json(request): Json<InspectRequest>,
-) -> Result<axum::Json<InspectAnswer>, Problem> {
+) -> Result<axum::Json<Inspected>, Problem> {
     let client = caller.require(Role::Inspect)?;
     let now = state.clock.now();
     let inspect = |view: &dyn RevocationView, tally| {
@@ -196,8 +205,11 @@ pub async fn inspect(
         let tally = state.store.count(&counted).await.ok();
         inspection = state.consult(|view| inspect(view, tally)).await?;
     }
+    if client.is_login() {
+        return Ok(axum::Json(Inspected::ForLogin(Box::new(inspection))));
+    }
     let revocations = covering(&state, &inspection).await;
-    Ok(axum::Json(InspectAnswer { inspection, revocations }))
+    Ok(axum::Json(Inspected::ForStaff(Box::new(InspectAnswer { inspection, revocations }))))
 }
 
 /// The revocations that cover a link, as far as the store can be asked.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 use ipnet::IpNet;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::fields::Fields;
@@ -159,10 +160,15 @@ impl Listener {
             }
             Address::Unix(path) => {
                 remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
+                let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+                // Linux makes the file with the socket's own mode: not for a moment may more connect than are meant to.
+                rustix::fs::fchmod(&socket, socket_mode.into())?;
+                socket.bind(&SockAddr::unix(path)?)?;
                 let file = SocketFile(path.clone());
+                // And as many as are meant to, under any umask.
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(socket_mode))?;
-                Ok(Self::Unix(listener, Some(file)))
+                socket.listen(BACKLOG)?;
+                Ok(Self::Unix(UnixListener::from_std(socket.into())?, Some(file)))
             }
         }
     }

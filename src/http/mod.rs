@@ -79,9 +79,6 @@ use self::server::Answer;
 pub use self::state::AppState;
 use crate::edge::has_redirect;
 
-/// What the operator is called, who needs no key; a client of this name has keys.
-pub const OPERATOR: &str = "operator";
-
 /// Who a listener is for; one listener may be for several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Audience {

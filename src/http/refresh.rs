@@ -15,7 +15,7 @@ use super::problem::{Problem, ProblemKind};
 use super::rates::{admit_links, subject};
 use super::state::AppState;
 use crate::clients::Role;
-use crate::mint::RefreshError;
+use crate::mint::{Owner, RefreshError};
 use crate::revocation::RevocationView;
 
 /// The old links, and the life of the new ones.
@@ -34,7 +34,7 @@ pub struct RefreshRequest {
 ///
 /// New links for up to 1000 old ones, in their order, each a link or a problem. A new link asks for all that the old one
 /// did; the old one may have ended, as long ago as `links.refresh_grace` allows. Only the client that made a link can
-/// refresh it, and only if its policy still allows it.
+/// refresh it, not a later one of its name, and only if its policy still allows it.
 #[utoipa::path(
     post, path = "/v1/links/refresh", operation_id = "refreshLinks", tag = tags::LINKS, security(("api_key" = ["mint"])),
     request_body = RefreshRequest,
@@ -54,7 +54,7 @@ pub async fn refresh(
     let known = |link: &String| has_subjects.then(|| state.signing.subject_of(link, now))?;
     let subjects: Vec<Option<String>> = request.links.iter().map(known).collect();
     admit_links(&state, client, subjects.iter().map(|known| subject(client, known.as_deref())))?;
-    let who = (client.name.as_str(), &client.policy);
+    let who = Owner { client: &client.name, policy: &client.policy, since: client.created_at };
     let refresh_all = |revocations: &dyn RevocationView, dates| -> Vec<_> {
         let (life, grace) = (request.expires_in, state.refresh_grace);
         let refresh = |link: &String| state.signing.refresh(link, who, life, grace, revocations, dates);
@@ -68,7 +68,7 @@ impl From<RefreshError> for Problem {
     fn from(error: RefreshError) -> Self {
         let kind = match error {
             RefreshError::Invalid(_) => ProblemKind::InvalidLink,
-            RefreshError::Foreign => ProblemKind::OutsidePolicy,
+            RefreshError::Foreign | RefreshError::Predecessor => ProblemKind::OutsidePolicy,
             RefreshError::LongExpired(_) => ProblemKind::Expired,
             RefreshError::Revoked(_) => ProblemKind::Revoked,
             RefreshError::Counted => ProblemKind::InvalidRequest,

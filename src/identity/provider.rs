@@ -102,6 +102,7 @@ impl Provider {
             policy,
             rates: self.config.rates,
             keys: Vec::new(),
+            created_at: None,
         };
         Ok(Believed { provider: Arc::clone(self), keys, times: verified.times(), client: Arc::new(client) })
     }

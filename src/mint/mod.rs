@@ -14,7 +14,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 pub use self::identify::Identified;
-pub use self::refresh::RefreshError;
+pub use self::refresh::{Owner, RefreshError};
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::entropy;
@@ -219,10 +219,12 @@ impl Signing {
     ) -> Result<Link, MintError> {
         let now = dates.now;
         policy.check_features(request.features())?;
-        let collection = self
-            .collections
-            .get(request.collection.as_deref().unwrap_or(DEFAULT_COLLECTION))
-            .ok_or(MintError::UnknownCollection)?;
+        let name = request.collection.as_deref().unwrap_or(DEFAULT_COLLECTION);
+        // Which collections there are is no business of a login that may not use them.
+        if policy.subject.is_some() && !policy.covers_collection(name) {
+            return Err(MintRefusal::CollectionNotAllowed.into());
+        }
+        let collection = self.collections.get(name).ok_or(MintError::UnknownCollection)?;
         let networks = networks(request.client_networks.as_deref().unwrap_or_default())?;
         let wish = MintWish {
             path: &request.path,

@@ -609,7 +609,7 @@ fn changes_of_clients_count_on_a_running_server() {
 
         let listed = json_of(&linkgate, &["clients", "list"]);
         let row = listed["clients"].as_array().unwrap().iter().find(|row| row["name"] == "backend").unwrap();
-        assert_eq!(names(row), ["name", "roles", "policy", "kept", "keys"]);
+        assert_eq!(names(row), ["name", "roles", "policy", "kept", "created_at", "keys"]);
         assert_eq!(row["policy"], json!({ "allow": ["users/42/**"], "max_ttl": 3600 }));
         assert_eq!((&row["roles"], &row["kept"]), (&json!(["mint"]), &json!("store")));
         assert_eq!(row["keys"].as_array().unwrap().len(), 1);

@@ -36,4 +36,5 @@ mod nginx;
 mod promises;
 mod redis;
 mod restart;
+mod security;
 mod shaped;

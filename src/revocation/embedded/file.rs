@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
+use redb::backends::FileBackend;
 use tracing::error;
 
 use super::storage_error;
+use crate::files;
 use crate::revocation::StoreError;
 
 /// What is done to a file that was just opened: its tables are made or checked, and its contents taken up.
@@ -93,19 +95,18 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
         redb::DatabaseError::Storage(error) => storage_error(error),
         other => StoreError::Failed(format!("cannot open {}: {other}", path.display())),
     };
+    let io = |error| match storage_error(redb::StorageError::Io(error)) {
+        StoreError::Failed(why) => StoreError::Failed(format!("cannot open {}: {why}", path.display())),
+        full => full,
+    };
     let is_new = !path.exists();
-    let database = Database::create(path).map_err(fail)?;
+    let file = files::own(path).map_err(io)?;
+    let database =
+        FileBackend::new(file).and_then(|file| Database::builder().create_with_backend(file)).map_err(fail)?;
     if is_new {
-        restrict(path).map_err(|error| StoreError::Failed(error.to_string()))?;
-        sync_folder(path).map_err(|error| StoreError::Failed(error.to_string()))?;
+        sync_folder(path).map_err(io)?;
     }
     Ok(database)
-}
-
-/// Only the owner may read who was locked out of what.
-fn restrict(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
 /// A new file's name is only durable once its folder is synced.

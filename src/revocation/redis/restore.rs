@@ -7,6 +7,7 @@ use tracing::warn;
 use super::keys::LAYOUT;
 use super::memory::Lineage;
 use super::{Inner, STREAM_RETENTION, records, scripts};
+use crate::clients::LINKGATE;
 use crate::clock::UnixMillis;
 use crate::entropy::random;
 use crate::revocation::{Change, Index, PRUNE_GRACE, Revocation, RevocationId, STANDING, StoreError, Target};
@@ -193,7 +194,7 @@ fn remembered(target: &Target, score: u64, now: UnixMillis, max_ttl: Duration) -
         score,
         issued_before: (score < STANDING && !matches!(target, Target::Link(_))).then_some(UnixMillis(score)),
         created_at: now,
-        created_by: "linkgate".into(),
+        created_by: LINKGATE.into(),
         expires_at: end,
         lapses_at: end.map(|end| end.plus(PRUNE_GRACE)),
         reason: Some(
