@@ -11,6 +11,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::asked;
 use super::fields::Fields;
 use crate::token::parse_network;
 
@@ -113,9 +114,7 @@ impl ListenConfig {
     /// say, or says nothing that is an address: such a client is inside no network.
     pub fn client_address<F: Fields + ?Sized>(&self, peer: Peer, fields: &F) -> Option<IpAddr> {
         if self.trusted_proxies.trusts(peer) {
-            // A list such as X-Forwarded-For grows to the right: the last item is our proxy's own observation.
-            let value = fields.lines(&self.client_address_header).next_back()?;
-            return std::str::from_utf8(value).ok()?.rsplit(',').next()?.trim().parse().ok();
+            return asked::client_address(fields, &self.client_address_header);
         }
         match peer {
             Peer::Tcp(address) => Some(address.ip()),
