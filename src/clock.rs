@@ -101,6 +101,12 @@ impl Moment {
     pub fn since(self, earlier: Self) -> Duration {
         self.wall.since(earlier.wall).max(self.uptime.saturating_sub(earlier.uptime))
     }
+
+    /// This moment moved back by both clocks, saturating.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self { wall: self.wall.minus(span), uptime: self.uptime.saturating_sub(span) }
+    }
 }
 
 /// How long the machine has been up, sleep included, and which of its starts that counts from: a clock that survives

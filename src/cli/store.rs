@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 
 use super::{Common, Outcome};
@@ -15,11 +15,12 @@ use crate::revocation::Index;
 /// Look after the revocation store.
 #[derive(Subcommand)]
 pub enum Store {
-    /// Set up a Redis that had been set up before and is empty now.
+    /// Set up a Redis that is empty.
     ///
-    /// Linkgate does not trust such a store by itself: links that were revoked would work again.
+    /// A Redis that had been set up before and is empty now, or is another one than before, is not trusted: links that were
+    /// revoked would work again. `--accept-loss` says that they may.
     Init {
-        /// Yes, revocations that nobody remembers are lost.
+        /// Yes, revocations that no running linkgate remembers are lost.
         #[arg(long)]
         accept_loss: bool,
     },
@@ -34,14 +35,13 @@ impl Store {
             if config.store == StoreConfig::Embedded {
                 bail!("the embedded store is set up by itself");
             }
-            if !accept_loss {
-                bail!(
-                    "links that were revoked in the lost store will work again: say --accept-loss if that is acceptable"
-                );
-            }
             let store = app::open_redis(&config, Arc::new(Index::default()), Arc::new(SystemClock::new()))?;
-            store.accept_loss().await?;
-            Ok(())
+            if accept_loss {
+                return Ok(store.accept_loss().await?);
+            }
+            store.init().await.context(
+                "links that were revoked in the lost store will work again: say --accept-loss if that is acceptable",
+            )
         })?;
         eprintln!("the store is set up; every running linkgate takes it up within seconds");
         Ok(())

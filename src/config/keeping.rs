@@ -39,6 +39,13 @@ pub fn redis(mut section: Section<'_>, errors: &Errors) -> Option<RedisConfig> {
             if bounds.contains(&span) { Ok(span) } else { Err("must be from \"10ms\" to \"10s\"") }
         })
     });
+    let init = section.text("init").and_then(|found| {
+        found.parse(errors, |init| match init.as_str() {
+            "auto" => Ok(true),
+            "manual" => Ok(false),
+            _ => Err("must be \"auto\" or \"manual\""),
+        })
+    });
     section.finish();
     let is_redis = url.is_some();
     if !is_redis && (!tls.is_empty() || min_replicas > 0) {
@@ -53,6 +60,7 @@ pub fn redis(mut section: Section<'_>, errors: &Errors) -> Option<RedisConfig> {
         tls,
         min_replicas,
         replica_timeout: replica_timeout.unwrap_or(default.replica_timeout),
+        sets_up: init.unwrap_or(default.sets_up),
         ..RedisConfig::default()
     })
 }
@@ -100,8 +108,10 @@ pub fn revocation(mut section: Section<'_>, redis: Option<&mut RedisConfig>, err
     });
     let cache_dir = section.text("cache_dir").map(|found| PathBuf::from(found.value));
     section.finish();
+    let leeway = leeway.unwrap_or(Duration::from_secs(2));
     match redis {
         Some(redis) => {
+            redis.skew = leeway * 2;
             redis.follows = mode == Mode::Replica;
             redis.direct_timeout = direct_timeout.unwrap_or(redis.direct_timeout);
             redis.cache_dir = cache_dir;
@@ -124,7 +134,7 @@ pub fn revocation(mut section: Section<'_>, redis: Option<&mut RedisConfig>, err
         max_staleness: max_staleness.unwrap_or(Duration::from_secs(30)),
         on_stale: on_stale.unwrap_or_default(),
     };
-    Revocation { mode, staleness, leeway: leeway.unwrap_or(Duration::from_secs(2)) }
+    Revocation { mode, staleness, leeway }
 }
 
 /// The variable by which AWS Lambda can be told.

@@ -47,6 +47,7 @@ pub const SETTING_NAMES: &[&str] = &[
     "store.tls_key",
     "store.min_replicas",
     "store.replica_timeout",
+    "store.init",
     "revocation.mode",
     "revocation.max_staleness",
     "revocation.on_stale",

@@ -75,17 +75,24 @@ pub async fn create(
     let revocation = &recorded.revocation;
     tracing::info!(id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");
     let location = format!("/v1/revocations/{}", revocation.id);
-    if let Some(Shortfall { wanted, reached }) = recorded.shortfall {
-        let detail = format!(
-            "It is recorded and takes effect, but {reached} of the {wanted} replicas that must confirm it have done so: \
-             a failover right now could lose it. Ask again once they are back; revoking twice does no harm."
-        );
+    if let Some(shortfall) = recorded.shortfall {
+        let problem = Problem::new(ProblemKind::NotYetSafe);
+        let problem = match shortfall {
+            Shortfall::Replicas { wanted, reached } => problem
+                .detail(format!(
+                    "It is recorded and takes effect, but {reached} of the {wanted} replicas that must confirm it have \
+                     done so: a failover right now could lose it. Ask again once they are back; revoking twice does no \
+                     harm."
+                ))
+                .with("replicas", reached)
+                .with("min_replicas", wanted),
+            Shortfall::Quorum => problem.detail(
+                "It is recorded and takes effect here, but no majority of the Sentinels names the Redis that took it: \
+                 others may be following another one. Ask again once they do; revoking twice does no harm.",
+            ),
+        };
         let body = serde_json::to_value(RevocationBody::from(recorded)).unwrap_or_default();
-        return Err(Problem::new(ProblemKind::NotYetSafe)
-            .detail(detail)
-            .with("replicas", reached)
-            .with("min_replicas", wanted)
-            .with("revocation", body));
+        return Err(problem.with("revocation", body));
     }
     Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(RevocationBody::from(recorded))))
 }

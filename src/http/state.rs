@@ -160,9 +160,18 @@ impl AppState {
         }
         let ready = self.readiness().await;
         if ready.is_err() && self.asks_when_stale() {
-            return self.store.ask(&Questions::default()).await.map(|_| ()).map_err(|error| error.to_string());
+            return self.can_ask().await;
         }
         ready
+    }
+
+    /// Whether the store can be asked, and what it says is young enough.
+    async fn can_ask(&self) -> Result<(), String> {
+        match self.store.ask(&Questions::default()).await {
+            Ok(answers) if answers.age <= self.staleness.max_staleness => Ok(()),
+            Ok(answers) => Err(format!("what the store answers is {} seconds old", answers.age.as_secs())),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Whether this process knows what is revoked right now.
@@ -171,7 +180,7 @@ impl AppState {
     /// Why it does not know.
     pub async fn readiness(&self) -> Result<(), String> {
         if self.mode == Mode::Direct {
-            return self.store.ask(&Questions::default()).await.map(|_| ()).map_err(|error| error.to_string());
+            return self.can_ask().await;
         }
         let why = || match self.store.status() {
             Status { loading: Some(progress), .. } => {

@@ -27,6 +27,8 @@ pub struct Answers {
     pub links: Vec<TokenId>,
     /// Those of the members that have a cut-off, in milliseconds.
     pub cut_offs: Vec<(Vec<u8>, u64)>,
+    /// How long others may have been missing from it.
+    pub age: Duration,
 }
 
 /// Runs a judgement for its questions; what it answers means nothing.
@@ -76,6 +78,7 @@ impl Inquiry {
         self.asked.members.extend(questions.members);
         self.answers.links.extend(answers.links);
         self.answers.cut_offs.extend(answers.cut_offs);
+        self.answers.age = self.answers.age.max(answers.age);
     }
 }
 
@@ -105,9 +108,8 @@ impl RevocationView for Inquiring<'_> {
         true
     }
 
-    /// It was asked for this one judgement.
-    fn age(&self, _now: Moment) -> Option<Duration> {
-        Some(Duration::ZERO)
+    fn age(&self, now: Moment) -> Option<Duration> {
+        self.inquiry.answers.age(now)
     }
 }
 
@@ -156,9 +158,8 @@ impl RevocationView for Answers {
         !self.cut_offs.is_empty()
     }
 
-    /// It was asked for this one judgement.
     fn age(&self, _now: Moment) -> Option<Duration> {
-        Some(Duration::ZERO)
+        Some(self.age)
     }
 }
 
@@ -235,10 +236,10 @@ mod tests {
         let mut inquiry = Inquiry::default();
         let questions = inquiry.judge(judge).unwrap_err();
         assert_eq!(questions.links, [first]);
-        inquiry.learn(questions, Answers { links: vec![first], cut_offs: vec![] });
+        inquiry.learn(questions, Answers { links: vec![first], ..Answers::default() });
         let questions = inquiry.judge(judge).unwrap_err();
         assert_eq!(questions.links, [second]);
-        inquiry.learn(questions, Answers { links: vec![second], cut_offs: vec![] });
+        inquiry.learn(questions, Answers { links: vec![second], ..Answers::default() });
         assert_eq!(inquiry.judge(judge), Ok(true));
     }
 
@@ -266,7 +267,7 @@ mod tests {
                 "s:user-7"
             ]
         );
-        let answers = Answers { links: vec![], cut_offs: vec![(b"p:image/users/".to_vec(), 9)] };
+        let answers = Answers { cut_offs: vec![(b"p:image/users/".to_vec(), 9)], ..Answers::default() };
         assert_eq!(covering(&answers, bearings), Some((Kind::PathPrefix, 9)));
     }
 }

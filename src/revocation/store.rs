@@ -90,7 +90,7 @@ pub struct Recorded {
     /// Opaque; later ones were recorded later.
     pub position: String,
     pub durability: Durability,
-    /// Fewer replicas have it than were asked for: it bites, but a failover might lose it.
+    /// What its safety lacks: it takes effect, but a failover might lose it.
     pub shortfall: Option<Shortfall>,
     /// Where it was waited for: who has applied it.
     pub applied: Option<Applied>,
@@ -117,11 +117,13 @@ impl fmt::Display for Durability {
     }
 }
 
-/// How many replicas were to confirm a revocation, and how many did in time.
+/// Why a revocation that was recorded may yet be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shortfall {
-    pub wanted: u32,
-    pub reached: u32,
+pub enum Shortfall {
+    /// So many replicas were to confirm it, and fewer did in time.
+    Replicas { wanted: u32, reached: u32 },
+    /// No majority of the Sentinels named the server that took it: another one may be the master by now.
+    Quorum,
 }
 
 /// How far the verifiers that were alive when something was revoked have come.

@@ -672,7 +672,7 @@ fn check_looks_at_keys_media_and_store() {
     assert!(said.contains("linkgate keys new") && said.contains("media cannot be read"), "both at once: {said}");
 
     let redis = Redis::with(&["--appendonly", "no", "--save", "", "--maxmemory-policy", "allkeys-lru"]);
-    let output = Builder::new().redis(&redis.url()).prepare().run(&["check"]);
+    let output = Builder::new().redis(&redis.url()).newcomer().prepare().run(&["check"]);
     let said = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "warnings are no errors: {said}");
     for words in ["noeviction", "appendonly yes", "not set up yet"] {

@@ -175,6 +175,7 @@ impl RevocationStore for EmbeddedStore {
 
     async fn ask(&self, questions: &Questions) -> Result<Answers, StoreError> {
         Ok(self.inner.index.look(|view| Answers {
+            age: Duration::ZERO,
             links: questions.links.iter().copied().filter(|id| view.has_link(*id)).collect(),
             cut_offs: questions
                 .members

@@ -3,8 +3,8 @@
 //! One file, replaced whole every now and then:
 //!
 //! ```text
-//! linkgate-snapshot 1\n
-//! one line of JSON: store, epoch, position, count, when it was complete, entries in each set\n
+//! linkgate-snapshot 2\n
+//! one line of JSON: store, epoch, position, count, last write, when it was complete, entries in each set\n
 //! links        16 bytes id, 8 bytes needed until
 //! cut-offs     8 bytes score, 2 bytes length, member
 //! last 32      SHA-256 of all before
@@ -34,7 +34,7 @@ pub const FILE_NAME: &str = "revocations.snapshot";
 pub const INTERVAL: Duration = Duration::from_secs(5);
 /// Writing snapshots takes at most this share of the time.
 pub const SHARE: u32 = 50;
-const MAGIC: &[u8] = b"linkgate-snapshot 1\n";
+const MAGIC: &[u8] = b"linkgate-snapshot 2\n";
 const MAX_HEAD_BYTES: usize = 4096;
 /// Longest member: a tag, a collection, a path.
 const MAX_MEMBER_BYTES: usize = 2048;
@@ -45,6 +45,7 @@ struct Head {
     epoch: String,
     position: String,
     count: u64,
+    written: String,
     complete_at: UnixMillis,
     complete_boot: Option<BootTime>,
     links: u64,
@@ -103,6 +104,7 @@ impl Cache {
             epoch: position.epoch.clone(),
             position: position.last.to_string(),
             count: position.count,
+            written: position.written.to_string(),
             complete_at: now.wall.minus(age),
             complete_boot: boot,
             links: link_count,
@@ -170,9 +172,10 @@ impl Cache {
         if sum.finalize()[..] != written {
             return Err(damaged("the checksum does not hold"));
         }
-        let last = StreamId::parse(&head.position).ok_or_else(|| damaged("its position is none"))?;
         let age = age(&head, now);
-        Ok(Some(Loaded { index, position: Position { epoch: head.epoch, last, count: head.count }, age }))
+        let entry = |id: &str| StreamId::parse(id).ok_or_else(|| damaged("its position is none"));
+        let (last, written) = (entry(&head.position)?, entry(&head.written)?);
+        Ok(Some(Loaded { index, position: Position { epoch: head.epoch, last, count: head.count, written }, age }))
     }
 }
 
@@ -251,7 +254,9 @@ mod tests {
         let index = Index::default();
         index.apply(Change::Link { id: TokenId([7; 16]), until: UnixMillis(5_000) });
         index.apply(Change::CutOff { member: "s:ü", score: 12 });
-        let position = Position { epoch: "4503599627370497".into(), last: StreamId::parse("5-1").unwrap(), count: 3 };
+        let entry = |id| StreamId::parse(id).unwrap();
+        let (last, written) = (entry("5-1"), entry("4-2"));
+        let position = Position { epoch: "4503599627370497".into(), last, count: 3, written };
         cache.save(&index, &position, Duration::from_secs(2), NOW).unwrap();
         (folder, cache)
     }

@@ -12,7 +12,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use tokio::sync::Mutex;
 
-use super::topology::{CONNECT_TIMEOUT, Topology};
+use super::topology::{CONNECT_TIMEOUT, Connected, Topology};
 use crate::revocation::StoreError;
 
 /// How much of an error's text is kept: errors of pipelines repeat their commands.
@@ -26,7 +26,7 @@ const MOVED_PAUSE: Duration = Duration::from_millis(100);
 pub struct Link {
     topology: Arc<Topology>,
     timeout: Duration,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connected>>,
     /// Attempts to connect that have failed, and what the last of them met.
     failures: AtomicU64,
     last_failure: parking_lot::Mutex<Option<StoreError>>,
@@ -107,6 +107,11 @@ impl Link {
         }
     }
 
+    /// Whether there is a connection, and it leads to the server with this number.
+    pub async fn leads_to(&self, generation: u64) -> bool {
+        self.connection.lock().await.as_ref().is_some_and(|connected| connected.generation == generation)
+    }
+
     /// Makes a connection if there is none.
     ///
     /// # Errors
@@ -120,7 +125,9 @@ impl Link {
     async fn current(&self) -> Result<(MultiplexedConnection, bool), StoreError> {
         let failures = self.failures.load(Ordering::Acquire);
         let mut shared = self.connection.lock().await;
-        if let Some(connection) = &*shared {
+        if let Some(Connected { connection, generation }) = &*shared
+            && *generation == self.topology.generation()
+        {
             return Ok((connection.clone(), false));
         }
         if self.failures.load(Ordering::Acquire) != failures
@@ -129,7 +136,7 @@ impl Link {
             return Err(error);
         }
         match self.topology.connect(self.timeout).await {
-            Ok(connection) => Ok((shared.insert(connection).clone(), true)),
+            Ok(connected) => Ok((shared.insert(connected).connection.clone(), true)),
             Err(error) => {
                 *self.last_failure.lock() = Some(error.clone());
                 self.failures.fetch_add(1, Ordering::Release);

@@ -6,11 +6,15 @@ use redis::{Cmd, RedisError};
 
 use super::connection::store_error;
 use super::keys::SENTINEL;
+use super::sentinels::Verdict;
 use super::{COMMAND_TIMEOUT, Inner, scripts, snapshot};
 use crate::revocation::StoreError;
 
 /// The oldest version with everything that is used (ZMSCORE, ZADD GT, XADD MINID).
 const OLDEST_VERSION: (u32, u32) = (6, 2);
+
+/// With fewer Sentinels none may fail.
+const FEWEST_SENTINELS: usize = 3;
 
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +42,14 @@ impl Findings {
 
 /// Looks at everything.
 pub async fn run(inner: &Inner) -> Result<Vec<Finding>, StoreError> {
-    let mut connection = inner.topology.connect(COMMAND_TIMEOUT).await?;
+    let mut connection = inner.topology.connect(COMMAND_TIMEOUT).await?.connection;
     redis::cmd("PING").exec_async(&mut connection).await.map_err(store_error)?;
     let mut findings = Findings::default();
     let info: String = redis::cmd("INFO").query_async(&mut connection).await.unwrap_or_default();
     let info = Info(&info);
     version(&info, &mut findings);
     role(&info, inner.min_replicas, &mut findings);
+    sentinels(inner, &mut connection, &mut findings).await?;
     memory(&info, &mut findings);
     persistence(&info, &mut connection, &mut findings).await;
     rights(inner, &mut connection, &mut findings).await;
@@ -98,6 +103,36 @@ fn role(info: &Info<'_>, min_replicas: u32, findings: &mut Findings) {
     } else if replicas > 0 {
         findings.add(Severity::Fine, format!("it is the master of {replicas} replicas"));
     }
+}
+
+/// Behind Sentinels: whether a master that is cut off stops being believed, and stops taking revocations.
+async fn sentinels(
+    inner: &Inner,
+    connection: &mut MultiplexedConnection,
+    findings: &mut Findings,
+) -> Result<(), StoreError> {
+    let Some(Verdict { known, agreed, .. }) = inner.topology.verdict().await? else { return Ok(()) };
+    findings.add(Severity::Fine, format!("{agreed} of {known} Sentinels, a majority, name it as the master"));
+    if known < FEWEST_SENTINELS {
+        let message = format!(
+            "{known} of the {FEWEST_SENTINELS} Sentinels that a failover should have: without a majority of them links \
+             cannot be judged"
+        );
+        findings.add(Severity::Warning, message);
+    }
+    let mut ask = redis::cmd("CONFIG");
+    ask.arg("GET").arg("min-replicas-to-write");
+    let least: Vec<String> = ask.query_async(connection).await.unwrap_or_default();
+    match least.get(1).map(String::as_str) {
+        None => findings.add(Severity::Warning, "its user may not ask for `min-replicas-to-write`: it should be 1"),
+        Some("0") => findings.add(
+            Severity::Wrong,
+            "`min-replicas-to-write` is 0: a master that is cut off takes revocations that a failover loses; set it to 1, \
+             and `min-replicas-max-lag` to 10 or less",
+        ),
+        Some(_) => findings.add(Severity::Fine, "a master that is cut off from its replicas takes no revocation"),
+    }
+    Ok(())
 }
 
 fn memory(info: &Info<'_>, findings: &mut Findings) {
@@ -219,7 +254,7 @@ async fn contents(inner: &Inner, connection: &mut MultiplexedConnection, finding
             let (links, cut_offs): (u64, u64) = size.unwrap_or_default();
             let (links, cut_offs) = (links.saturating_sub(1), cut_offs.saturating_sub(1));
             findings.add(Severity::Fine, format!("it holds {links} revoked links and {cut_offs} cut-offs"));
-            if header.restoring {
+            if header.standing == snapshot::Standing::Restoring {
                 findings.add(Severity::Warning, "what it has lost is being written back right now");
             }
         }

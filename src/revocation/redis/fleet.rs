@@ -11,8 +11,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::keys::StreamId;
-use super::stream::Position;
+use super::stream::{Position, Step};
 use super::{Inner, scripts};
 use crate::clock::{Moment, UnixMillis};
 use crate::entropy::random;
@@ -37,7 +36,7 @@ pub struct Membership {
     id: String,
     started_at: UnixMillis,
     /// Watched steps and when they were applied, by this machine's clocks.
-    recent: Mutex<VecDeque<(StreamId, Moment)>>,
+    recent: Mutex<VecDeque<(Step, Moment)>>,
     /// The process is about to end: it does not report any more.
     has_left: AtomicBool,
     /// Something that is waited for has been applied.
@@ -75,7 +74,7 @@ impl Membership {
     }
 
     /// Notes that a step that somebody waits for has been applied.
-    pub fn note_applied(&self, step: StreamId, at: Moment) {
+    pub fn note_applied(&self, step: Step, at: Moment) {
         let mut recent = self.recent.lock();
         if recent.len() == RECENT {
             recent.pop_front();
@@ -91,7 +90,7 @@ impl Membership {
         Report {
             version: env!("CARGO_PKG_VERSION").into(),
             started_at: self.started_at,
-            position: position.last.to_string(),
+            position: position.step().to_string(),
             count: position.count,
             lag_ms: lag.as_millis() as u64,
             recent: recent.iter().map(|(step, at)| (step.to_string(), by_server(*at))).collect(),
@@ -196,19 +195,18 @@ pub async fn alive(inner: &Inner) -> Result<Vec<String>, StoreError> {
 }
 
 /// Waits until all of them have applied a step, or until time is up.
-pub async fn wait(inner: &Inner, members: &[String], step: &str, patience: Duration) -> Applied {
-    let Some(step) = StreamId::parse(step) else { return Applied::default() };
+pub async fn wait(inner: &Inner, members: &[String], step: &Step, patience: Duration) -> Applied {
     let end = inner.clock.uptime() + patience;
     let mut applied: HashMap<String, u64> = HashMap::new();
     let mut pause = POLL;
     loop {
         if let Ok((alive, _)) = read(inner).await {
             for (id, seen, report) in alive {
-                let own = report.recent.iter().find(|(recent, _)| StreamId::parse(recent) == Some(step));
-                let is_past = StreamId::parse(&report.position).is_some_and(|last| last >= step);
+                let own = report.recent.iter().find(|(recent, _)| Step::parse(recent).as_ref() == Some(step));
+                let is_past = Step::parse(&report.position).is_some_and(|last| last.is_at_or_past(step));
                 if members.contains(&id) && (own.is_some() || is_past) {
                     let at = own.map_or(seen, |(_, at)| UnixMillis(*at));
-                    applied.entry(id).or_insert(at.since(step.time()).as_millis() as u64);
+                    applied.entry(id).or_insert(at.since(step.id.time()).as_millis() as u64);
                 }
             }
         }

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use tracing::{error, info, warn};
 
 use super::connection::store_error;
 use super::keys::StreamId;
-use super::restore::{self, Restoring};
-use super::snapshot::{self, Header};
+use super::memory::Lineage;
+use super::restore::{self, Ground, PROBATION};
+use super::snapshot::{self, Header, Standing};
 use super::stream::{self, Position, Reply};
+use super::topology::Connected;
 use super::{Inner, STREAM_RETENTION, cache, fleet, records, scripts};
-use crate::clock::Moment;
+use crate::clock::{Moment, UnixMillis};
 use crate::entropy::random;
 use crate::revocation::StoreError;
 
@@ -31,9 +34,14 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 const BEAT_AGE: Duration = Duration::from_millis(750);
 /// How often the index forgets what can match no link any more.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
-/// Waits between attempts: doubled each time, with jitter.
+/// Waits between attempts: doubled each time, with jitter of at most half; well below the probation of a new store, in which
+/// whoever remembers another must have looked.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+const LONGEST_BACKOFF: Duration = Duration::from_millis(700);
+/// Why a connection, or what was asked over it, counts no more.
+const ELSEWHERE: &str = "the Sentinels name another master now";
+/// How often a store on probation is looked at.
+const PROBATION_POLL: Duration = Duration::from_millis(50);
 
 /// Follows for as long as the process runs; a process that asks for each judgement only looks after the store.
 pub async fn run(inner: &Arc<Inner>) {
@@ -58,15 +66,39 @@ async fn look_after(inner: &Inner) {
                 .await
                 .and_then(|(meta, links, cut_offs)| Header::new(meta, &links, &cut_offs))?;
             if !header.whole {
-                let mut connection = inner.topology.connect(super::COMMAND_TIMEOUT).await?;
-                header = make_whole(inner, &mut connection, header, None).await?;
+                header = make_whole(inner, header, None).await?;
             }
+            let lineage = settled(inner, header, inner.memory.recall().as_ref()).await?;
             *inner.asked_at.lock() = Some(inner.clock.now());
-            inner.memory.remember(&header.epoch.unwrap_or_default());
+            inner.memory.remember(&lineage);
             Ok(())
         };
         note_trouble(inner, looked.await.err());
     }
+}
+
+/// Waits while a store that was set up on empty ground is on probation, and answers where it comes from; where it is not
+/// the one that is remembered, objects.
+///
+/// # Errors
+/// [`StoreError::Lost`] when it is not to be believed.
+async fn settled(inner: &Inner, mut header: Header, remembered: Option<&Lineage>) -> Result<Lineage, StoreError> {
+    let start = inner.clock.uptime();
+    while header.standing == Standing::OnProbation {
+        if let Some(remembered) = remembered
+            && header.lineage().is_some_and(|lineage| !lineage.descends_from(remembered))
+        {
+            inner.object(remembered).await?;
+        } else if inner.clock.uptime().saturating_sub(start) > PROBATION * 2 {
+            break;
+        } else {
+            tokio::time::sleep(PROBATION_POLL).await;
+            // Without the right to write it is left to others.
+            let _ = inner.end_probation().await;
+        }
+        header = inner.header().await?;
+    }
+    header.believe(remembered)
 }
 
 async fn follow(inner: &Inner) {
@@ -102,7 +134,8 @@ fn note_trouble(inner: &Inner, now: Option<StoreError>) {
 
 /// One connection's life.
 async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> {
-    let mut connection = inner.topology.connect(READ_TIMEOUT).await?;
+    let Connected { mut connection, generation } = inner.topology.connect(READ_TIMEOUT).await?;
+    inner.footing.settle(&mut connection).await?;
     let known = inner.applied.borrow().clone();
     let header = snapshot::header(&mut connection, &inner.keys).await?;
     let history = match &known {
@@ -129,6 +162,9 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     let mut is_drained = true;
     let mut checked: Option<Moment> = None;
     loop {
+        if inner.topology.generation() != generation {
+            return Err(StoreError::Unreachable(ELSEWHERE.into()));
+        }
         let asked = inner.clock.now();
         let wants_header = checked.is_none_or(|at| asked.since(at) >= CHECK_INTERVAL);
         let since = is_drained.then_some(asked);
@@ -153,10 +189,11 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
                 brought.entries += more.entries;
                 brought.watched.extend(more.watched);
             }
-            if header.restoring && is_newcomer {
+            if header.standing == Standing::Restoring && is_newcomer {
                 inner.index.freshness().forget();
                 proves = false;
             }
+            inner.note_lineage(header.lineage().unwrap_or_default());
         }
         if is_drained && proves {
             inner.index.freshness().set_complete(asked);
@@ -176,11 +213,14 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
 enum History {
     /// It leads on from there.
     Continuous,
-    /// It leads on, but the entries in between are no longer kept: load anew.
+    /// It leads on, as its list of writes proves, but the entries in between are no longer kept: load anew.
     Trimmed,
-    /// It is another one: what was read may have been lost, so write back what is known.
+    /// It is another one, or nothing proves that it is not: what was read may have been lost, so write back what is known.
     Forked,
 }
+
+/// What is asked to find that out: a block of the list of writes, the next entry, the oldest one.
+type Past = (RedisResult<[Option<Vec<u8>>; 1]>, RedisResult<Reply>, RedisResult<Reply>);
 
 async fn history(
     inner: &Inner,
@@ -190,24 +230,30 @@ async fn history(
 ) -> Result<History, StoreError> {
     let has_gap = inner.has_gap.load(Ordering::Relaxed);
     let is_other = header.epoch.as_ref() != Some(&position.epoch) || header.count < position.count;
-    if !header.whole || header.restoring || is_other {
+    if !header.whole || header.standing == Standing::Restoring || is_other {
         return Ok(History::Forked);
     }
     if header.last == Some(position.last) && !has_gap {
         return Ok(History::Continuous);
     }
+    let (block, at) = position.place();
     let mut ask = redis::pipe();
+    // Without the right to read the list of writes nothing proves that the history is the same.
+    ask.ignore_errors().cmd("HMGET").arg(inner.keys.history()).arg(block);
     for from in [position.last.before().to_string(), "0-0".to_owned()] {
         ask.cmd("XREAD").arg("COUNT").arg(1).arg("STREAMS").arg(inner.keys.stream()).arg(from);
     }
-    let (next, oldest): (Reply, Reply) = ask.query_async(connection).await.map_err(store_error)?;
+    let (writes, next, oldest): Past = ask.query_async(connection).await.map_err(store_error)?;
+    let (next, oldest) = (next.map_err(store_error)?, oldest.map_err(store_error)?);
     let id = |reply: Reply| StreamId::parse(&reply?.first()?.1.first()?.0);
     let has_gone_on = header.last.is_some_and(|last| last > position.last);
+    let is_same =
+        matches!(writes, Ok([Some(writes)]) if writes.get(at..at + 8) == Some(&position.written.packed()[..]));
     Ok(match (id(next), id(oldest)) {
         // Something that is not ours came after what we have read.
         (Some(next), _) if next == position.last && has_gap => History::Forked,
         (Some(next), _) if next == position.last => History::Continuous,
-        (_, oldest) if has_gone_on && oldest.is_none_or(|oldest| oldest > position.last) => History::Trimmed,
+        (_, oldest) if is_same && has_gone_on && oldest.is_none_or(|oldest| oldest > position.last) => History::Trimmed,
         _ => History::Forked,
     })
 }
@@ -220,7 +266,7 @@ async fn join(
     history: Option<History>,
 ) -> Result<Position, StoreError> {
     if !header.whole {
-        header = make_whole(inner, connection, header, history).await?;
+        header = make_whole(inner, header, history).await?;
     }
     let known = inner.applied.borrow().clone();
     let goal = header.epoch.clone().zip(known);
@@ -233,19 +279,23 @@ async fn join(
                 *inner.restored.lock() = goal;
             }
             Err(error @ (StoreError::Forbidden(_) | StoreError::ReadOnly)) => {
-                warn!(%error, "what the store has lost cannot be written back from here yet; it goes on biting here");
+                warn!(%error, "what the store has lost cannot be written back from here yet; it goes on being refused here");
                 inner.keeps_own.store(true, Ordering::Relaxed);
             }
             Err(error) => return Err(error),
         }
         header = snapshot::header(connection, &inner.keys).await?;
     }
-    if header.restoring {
-        return Err(StoreError::Lost("another linkgate is writing back what the store has lost".into()));
-    }
+    // What this process keeps to itself it need not find in the store.
+    let keeps_own = inner.keeps_own.load(Ordering::Relaxed);
+    let remembered = inner.memory.recall().filter(|_| !keeps_own);
+    let lineage = settled(inner, header, remembered.as_ref()).await?;
     let started = inner.clock.now();
     let (loaded, position) = snapshot::load(inner, connection).await?;
-    if inner.keeps_own.load(Ordering::Relaxed) {
+    if position.epoch != lineage.epoch {
+        return Err(StoreError::Lost("the store was set up anew while it was loaded".into()));
+    }
+    if keeps_own {
         restore::keep_own(&inner.index, &loaded);
     }
     let counts = loaded.counts();
@@ -255,25 +305,25 @@ async fn join(
     inner.has_gap.store(false, Ordering::Relaxed);
     let replaced = inner.replace_index(loaded, &position);
     tokio::task::spawn_blocking(|| replaced.free());
-    inner.memory.remember(&position.epoch);
+    inner.note_lineage(lineage);
     info!(links = counts.links, cut_offs = counts.cut_offs, ?took, "loaded the revocations");
     Ok(position)
 }
 
 /// Sets up a store that is empty or torn, where that is safe, and fills it with what is left of it.
-async fn make_whole(
-    inner: &Inner,
-    connection: &mut MultiplexedConnection,
-    header: Header,
-    history: Option<History>,
-) -> Result<Header, StoreError> {
+async fn make_whole(inner: &Inner, header: Header, history: Option<History>) -> Result<Header, StoreError> {
     match history {
         Some(_) => {
-            inner.set_up(Restoring::Yes).await?;
+            inner.set_up(Ground::Lost).await?;
             inner.restore_records().await?;
         }
         None if header.epoch.is_none() && inner.memory.recall().is_none() => {
-            inner.set_up(Restoring::No).await?;
+            if !inner.sets_up {
+                return Err(StoreError::Lost(
+                    "it is empty, and `store.init` is \"manual\": `linkgate store init` sets it up".into(),
+                ));
+            }
+            inner.set_up(Ground::Empty).await?;
         }
         None => {
             return Err(StoreError::Lost(
@@ -283,7 +333,7 @@ async fn make_whole(
             ));
         }
     }
-    snapshot::header(connection, &inner.keys).await
+    inner.header().await
 }
 
 async fn beat(inner: &Inner) {
@@ -291,12 +341,36 @@ async fn beat(inner: &Inner) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        // Nobody is told: a store that cannot be written shows in the age of the last beat.
-        let _ = beat_once(inner).await;
+        note_beat(inner, beat_once(inner).await.err());
     }
 }
 
-async fn beat_once(inner: &Inner) -> Result<(), StoreError> {
+/// Says once why this process does not beat, and once that it does again. That it has no right to write is no news: others
+/// beat.
+fn note_beat(inner: &Inner, now: Option<StoreError>) {
+    let now = now.filter(|error| !matches!(error, StoreError::Forbidden(_) | StoreError::ReadOnly));
+    let mut known = inner.silence.write();
+    if *known == now {
+        return;
+    }
+    // Where the store cannot be followed either, that has been said.
+    let is_followed = inner.trouble.read().is_none();
+    match &now {
+        Some(error) if is_followed => {
+            warn!(%error, "this process cannot vouch for the store: unless another does, links wait");
+        }
+        None if is_followed => info!("this process vouches for the store"),
+        _ => {}
+    }
+    *known = now;
+}
+
+/// Beats: says that this is the Redis everybody writes to, where that is certain.
+///
+/// # Errors
+/// When the Sentinels do not say so, and when it does not take the beat.
+pub async fn beat_once(inner: &Inner) -> Result<(), StoreError> {
+    let proven = if inner.topology.is_watched() { Some(vouch(inner).await?) } else { None };
     inner
         .link
         .run(async |mut connection| {
@@ -304,11 +378,23 @@ async fn beat_once(inner: &Inner) -> Result<(), StoreError> {
                 .key(inner.keys.all())
                 .arg(STREAM_RETENTION.as_millis() as u64)
                 .arg(BEAT_AGE.as_millis() as u64)
+                .arg(proven.map(|time| time.0.to_string()).unwrap_or_default())
                 .invoke_async::<u8>(&mut connection)
                 .await
                 .map(|_| ())
         })
         .await
+}
+
+/// Asks the Sentinels whether ours is the master; answers a time by its clock that had come when they were asked.
+async fn vouch(inner: &Inner) -> Result<UnixMillis, StoreError> {
+    let (seconds, micros): (u64, u64) =
+        inner.link.run(async |mut connection| redis::cmd("TIME").query_async(&mut connection).await).await?;
+    let generation = inner.topology.vouch().await?;
+    if !inner.link.leads_to(generation).await {
+        return Err(StoreError::Unreachable(ELSEWHERE.into()));
+    }
+    Ok(UnixMillis(seconds * 1000 + micros / 1000))
 }
 
 async fn sweep(inner: &Inner) {

@@ -6,13 +6,13 @@ use crate::clock::UnixMillis;
 use crate::token::TokenId;
 
 /// Version of the layout; a store of another version is not judged by.
-pub const LAYOUT: &str = "1";
+pub const LAYOUT: &str = "2";
 /// The member of both sets that carries the epoch.
 pub const SENTINEL: &str = "!";
 
 /// The keys of one store. `{rv}` is the hash tag that keeps them in one slot of a cluster.
 pub struct Keys {
-    all: [String; 8],
+    all: [String; 9],
     clients: String,
     uses: String,
     fleet: String,
@@ -30,12 +30,12 @@ impl Keys {
             fleet: name("f"),
             downloads: name("d"),
             answers: name("w"),
-            all: ["t", "c", "m", "s", "r", "i", "o", "x"].map(name),
+            all: ["t", "c", "m", "s", "r", "i", "o", "x", "g"].map(name),
         }
     }
 
     /// All of them, in the order the scripts expect.
-    pub const fn all(&self) -> &[String; 8] {
+    pub const fn all(&self) -> &[String; 9] {
         &self.all
     }
 
@@ -49,8 +49,9 @@ impl Keys {
         &self.all[1]
     }
 
-    /// Hash: e epoch, n count of writes, l last stream id, v layout, b last beat, k until when counts were lost,
-    /// z being restored, and for each who restores, until when.
+    /// Hash: e epoch, a the epochs it descends from, n count of writes, w stream id of the last of them, l last stream
+    /// id, v layout, b until when it is vouched for, k until when counts were lost, y on probation until then, o an epoch
+    /// that is missed, z being restored, and for each who restores, until when.
     pub fn meta(&self) -> &str {
         &self.all[2]
     }
@@ -90,6 +91,11 @@ impl Keys {
         format!("{}:{name}", self.answers)
     }
 
+    /// Hash: number of a block of writes → the stream ids of those writes, eight bytes each.
+    pub fn history(&self) -> &str {
+        &self.all[8]
+    }
+
     /// Sorted set: member, score and revocation id, in this order.
     pub fn by_target(&self) -> &str {
         &self.all[6]
@@ -123,6 +129,11 @@ impl StreamId {
             Some(sequence) => Self { millis: self.millis, sequence },
             None => Self { millis: self.millis.saturating_sub(1), sequence: u64::MAX },
         }
+    }
+
+    /// As it stands among the writes of its [block](Keys::history): six bytes of milliseconds, two of the sequence.
+    pub const fn packed(self) -> [u8; 8] {
+        (self.millis << 16 | self.sequence & 0xffff).to_be_bytes()
     }
 
     /// When the server took the entry, by its own clock.

@@ -6,7 +6,8 @@
 //!
 //! | file | job |
 //! | --- | --- |
-//! | `topology`, `connection` | finding the server, connections, errors in our own words |
+//! | `topology`, `sentinels`, `connection` | finding the server, connections, errors in our own words |
+//! | `footing` | whether a server is the one that everybody writes to, and how old what it says is |
 //! | `follow`, `stream`, `snapshot` | keeping the index fresh: tasks, steps, loading everything |
 //! | `own` | what this process answered for, until the stream has brought it |
 //! | `restore` | setting up, and writing back what was lost |
@@ -23,12 +24,14 @@ mod connection;
 mod examine;
 mod fleet;
 mod follow;
+mod footing;
 mod keys;
 mod memory;
 mod own;
 mod records;
 mod restore;
 mod scripts;
+mod sentinels;
 mod snapshot;
 mod stream;
 mod topology;
@@ -54,10 +57,13 @@ use tracing::{info, warn};
 use self::cache::Cache;
 use self::connection::Link;
 use self::fleet::Membership;
-use self::keys::{Keys, StreamId};
-use self::memory::EpochMemory;
-use self::restore::Restoring;
-use self::stream::Position;
+use self::footing::Footing;
+use self::keys::Keys;
+use self::memory::{ANY, Lineage, Memory};
+use self::records::Written;
+use self::restore::Ground;
+use self::snapshot::Header;
+use self::stream::{Position, Step};
 use self::topology::Topology;
 use super::{
     Answers, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Revocation, RevocationId,
@@ -95,6 +101,10 @@ pub struct RedisConfig {
     pub cache_dir: Option<PathBuf>,
     /// What the same client asks of a counted link within this time belongs to one download.
     pub session_window: Duration,
+    /// Whether a process sets up a store that has never been; otherwise an operator does.
+    pub sets_up: bool,
+    /// How far the clocks of two machines may differ.
+    pub skew: Duration,
 }
 
 impl Default for RedisConfig {
@@ -109,6 +119,8 @@ impl Default for RedisConfig {
             direct_timeout: Duration::from_millis(100),
             cache_dir: None,
             session_window: Duration::from_secs(600),
+            sets_up: true,
+            skew: Duration::from_secs(4),
         }
     }
 }
@@ -134,7 +146,9 @@ struct Inner {
     follows: bool,
     direct_timeout: Duration,
     session_window: Duration,
-    memory: EpochMemory,
+    sets_up: bool,
+    footing: Footing,
+    memory: Memory,
     cache: Option<Cache>,
     fleet: Membership,
     /// Names this process while it restores.
@@ -143,7 +157,7 @@ struct Inner {
     /// The last stream entry this process has applied.
     applied: watch::Sender<Option<Position>>,
     /// Revocations of our own that bite here before the stream has brought them.
-    unseen: Mutex<Vec<(StreamId, Revocation)>>,
+    unseen: Mutex<Vec<(Step, Revocation)>>,
     /// The stream did not lead on from the last entry that was applied.
     has_gap: AtomicBool,
     /// What this process knows and may not write back: it must not be forgotten when everything is loaded anew.
@@ -153,6 +167,8 @@ struct Inner {
     restored: Mutex<Option<(String, Position)>>,
     /// Why the index is not being kept fresh, when it is not.
     trouble: RwLock<Option<StoreError>>,
+    /// Why this process does not beat, when it should.
+    silence: RwLock<Option<StoreError>>,
     loading: Mutex<Option<Progress>>,
     last_load: Mutex<Option<(Duration, usize)>>,
     garbage: AtomicU64,
@@ -177,7 +193,7 @@ impl RedisStore {
         max_ttl: Duration,
     ) -> Result<Self, StoreError> {
         let keys = Keys::new(&config.key_prefix);
-        let topology = Arc::new(Topology::new(&config.url, &config.tls, keys.meta())?);
+        let topology = Arc::new(Topology::new(&config.url, &config.tls, keys.meta(), Arc::clone(&clock))?);
         let address = topology.address();
         let link = |timeout| Link::new(Arc::clone(&topology), timeout);
         let cache = config.cache_dir.as_ref().filter(|_| config.follows);
@@ -194,7 +210,9 @@ impl RedisStore {
             follows: config.follows,
             direct_timeout: config.direct_timeout,
             session_window: config.session_window,
-            memory: EpochMemory::new(data_dir, &address, &config.key_prefix),
+            sets_up: config.sets_up,
+            footing: Footing::new(config.skew),
+            memory: Memory::new(data_dir, &address, &config.key_prefix),
             cache: cache.map(|folder| Cache::new(folder, &address, &config.key_prefix)),
             name: TokenId(random()).to_string(),
             clients_seen: Mutex::default(),
@@ -204,6 +222,7 @@ impl RedisStore {
             keeps_own: AtomicBool::new(false),
             restored: Mutex::new(None),
             trouble: RwLock::new(Some(StoreError::Unreachable("not connected yet".into()))),
+            silence: RwLock::new(None),
             loading: Mutex::new(None),
             last_load: Mutex::new(None),
             garbage: AtomicU64::new(0),
@@ -216,16 +235,34 @@ impl RedisStore {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Sets up an empty store although one had been there before: what was revoked in the lost one and is not
-    /// remembered by any running process is lost.
+    /// Sets up a store where there is none, without waiting for a process that remembers another one.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] where this data folder remembers another store, and when Redis does not take it.
+    pub async fn init(&self) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        let mut header = inner.header().await?;
+        if header.epoch.is_none() && inner.memory.recall().is_none() {
+            inner.set_up(Ground::Known).await?;
+            header = inner.header().await?;
+        }
+        inner.memory.remember(&header.believe(inner.memory.recall().as_ref())?);
+        Ok(())
+    }
+
+    /// Sets up an empty store although one had been there before, or believes one that is another than before: what was
+    /// revoked in the lost one and is not remembered by any running process is lost.
     ///
     /// # Errors
     /// When Redis does not take it.
     pub async fn accept_loss(&self) -> Result<(), StoreError> {
-        let epoch = self.inner.set_up(Restoring::Yes).await?;
-        self.inner.restore_records().await?;
-        self.inner.finish_restoring().await?;
-        self.inner.memory.remember(&epoch);
+        let inner = &self.inner;
+        inner.set_up(Ground::Accepted).await?;
+        inner.restore_records().await?;
+        inner.release(ANY).await?;
+        if let Some(lineage) = inner.header().await?.lineage() {
+            inner.memory.remember(&lineage);
+        }
         Ok(())
     }
 
@@ -239,17 +276,37 @@ impl RedisStore {
 
     /// Waits until this process has applied a step; whether it has. An answer that comes late is worse than one that
     /// another verifier is a moment ahead of.
-    async fn until_applied(&self, step: StreamId) -> bool {
+    async fn until_applied(&self, step: &Step) -> bool {
         let mut applied = self.inner.applied.subscribe();
         if applied.borrow().is_none() {
             return false; // this process does not follow, or not yet
         }
-        let reached = applied.wait_for(|at| at.as_ref().is_some_and(|at| at.last >= step));
+        let reached = applied.wait_for(|at| at.as_ref().is_some_and(|at| at.has_reached(step)));
         tokio::time::timeout(APPLY_TIMEOUT, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 }
 
 impl Inner {
+    /// Reads the header over the connection for short commands.
+    async fn header(&self) -> Result<Header, StoreError> {
+        let answered = self.link.run(async |mut connection| snapshot::ask(&mut connection, &self.keys).await).await?;
+        let (meta, links, cut_offs) = answered;
+        Header::new(meta, &links, &cut_offs)
+    }
+
+    /// Remembers where the store that is followed comes from; not while this process knows more than it could write back.
+    fn note_lineage(&self, lineage: Lineage) {
+        if !self.keeps_own.load(Ordering::Relaxed) {
+            self.memory.remember(&lineage);
+        }
+    }
+
+    /// The epoch that this process judges by.
+    fn epoch(&self) -> Option<String> {
+        let followed = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
+        followed.or_else(|| self.memory.recall().map(|lineage| lineage.epoch))
+    }
+
     /// Fills the index with the snapshot on disk, where there is one.
     fn start_from_cache(&self) {
         let Some(cache) = &self.cache else { return };
@@ -292,13 +349,12 @@ impl RevocationStore for RedisStore {
             Some(_) => fleet::alive(inner).await?,
             None => Vec::new(),
         };
-        let (position, reached) = records::insert(inner, &revocation, wait.is_some()).await?;
-        let step = StreamId::parse(&position).ok_or_else(|| StoreError::Foreign("a stream id".into()))?;
-        if inner.follows && !self.until_applied(step).await {
-            inner.apply_own(step, &revocation);
+        let Written { step, reached, is_vouched } = records::insert(inner, &revocation, wait.is_some()).await?;
+        if inner.follows && !self.until_applied(&step).await {
+            inner.apply_own(step.clone(), &revocation);
         }
         let applied = match wait {
-            Some(patience) => Some(fleet::wait(inner, &members, &position, patience).await),
+            Some(patience) => Some(fleet::wait(inner, &members, &step, patience).await),
             None => None,
         };
         let wanted = inner.min_replicas;
@@ -306,15 +362,17 @@ impl RevocationStore for RedisStore {
             Some(reached) if reached > 0 => Durability::Replicated(reached),
             _ => records::durability(inner).await,
         };
-        let shortfall = reached.filter(|reached| *reached < wanted).map(|reached| Shortfall { wanted, reached });
-        Ok(Recorded { revocation, position, durability, shortfall, applied })
+        let shortfall = match reached {
+            _ if !is_vouched => Some(Shortfall::Quorum),
+            Some(reached) if reached < wanted => Some(Shortfall::Replicas { wanted, reached }),
+            _ => None,
+        };
+        Ok(Recorded { revocation, position: step.to_string(), durability, shortfall, applied })
     }
 
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
-        let (position, lifted) = records::lift(&self.inner, &[id.as_str()]).await?;
-        if let Some(step) = StreamId::parse(&position) {
-            self.until_applied(step).await;
-        }
+        let (step, lifted) = records::lift(&self.inner, &[id.as_str()]).await?;
+        self.until_applied(&step).await;
         Ok(lifted.into_iter().next())
     }
 
@@ -345,7 +403,7 @@ impl RevocationStore for RedisStore {
     fn status(&self) -> Status {
         let inner = &self.inner;
         Status {
-            trouble: inner.trouble.read().as_ref().map(ToString::to_string),
+            trouble: inner.trouble.read().as_ref().or(inner.silence.read().as_ref()).map(ToString::to_string),
             loading: *inner.loading.lock(),
             garbage: inner.garbage.load(Ordering::Relaxed),
             last_load: *inner.last_load.lock(),
@@ -354,7 +412,7 @@ impl RevocationStore for RedisStore {
     }
 
     async fn follow(&self) {
-        follow::run(&self.inner).await;
+        Box::pin(follow::run(&self.inner)).await;
     }
 
     async fn close(&self) {

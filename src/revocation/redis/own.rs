@@ -4,15 +4,14 @@
 use std::sync::atomic::Ordering;
 
 use super::Inner;
-use super::keys::StreamId;
 use super::restore::BATCH;
-use super::stream::Position;
+use super::stream::{Position, Step};
 use crate::clock::UnixMillis;
 use crate::revocation::{Change, Index, Replaced, Revocation, StoreError, Target};
 
 impl Inner {
     /// Lets a revocation of our own bite although the stream has not brought it yet: whoever answered must refuse.
-    pub fn apply_own(&self, step: StreamId, revocation: &Revocation) {
+    pub fn apply_own(&self, step: Step, revocation: &Revocation) {
         let mut unseen = self.unseen.lock();
         raise(&self.index, revocation);
         unseen.push((step, revocation.clone()));
@@ -21,7 +20,7 @@ impl Inner {
     /// Puts a freshly loaded index in place of the old one; what it may lack of our own revocations is added first.
     pub fn replace_index(&self, loaded: Index, position: &Position) -> Replaced {
         let unseen = self.unseen.lock();
-        for (_, revocation) in unseen.iter().filter(|(step, _)| *step > position.last) {
+        for (_, revocation) in unseen.iter().filter(|(step, _)| !position.has_reached(step)) {
             raise(&loaded, revocation);
         }
         self.index.replace(loaded)
@@ -30,7 +29,8 @@ impl Inner {
     /// Writes back what this process answered for and the store may have lost meanwhile, as in a failover; and what it
     /// was not allowed to write back before, if it is now.
     pub async fn settle_debts(&self, position: &Position) -> Result<(), StoreError> {
-        let is_due = |(step, _): &mut (StreamId, Revocation)| *step <= position.last;
+        // What was written to another epoch may have been lost with it.
+        let is_due = |(step, _): &mut (Step, Revocation)| step.epoch != position.epoch || position.has_reached(step);
         let due: Vec<_> = self.unseen.lock().extract_if(.., is_due).map(|(_, revocation)| revocation).collect();
         for batch in due.chunks(BATCH) {
             self.restore_batch(batch).await?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use redis::AsyncTypedCommands;
 
 use super::connection::Link;
+use super::keys::StreamId;
+use super::stream::Step;
 use super::{COMMAND_TIMEOUT, Inner, STREAM_RETENTION, scripts};
 use crate::clock::UnixMillis;
 use crate::revocation::list::SCAN_BUDGET;
@@ -17,20 +19,25 @@ const LIST_BATCH: isize = 500;
 /// How long what was found out about the server's durability is believed.
 const DURABILITY_AGE: Duration = Duration::from_secs(10);
 
-/// Writes a revocation; answers the stream id, and how many replicas have it where that was to be waited for.
-pub async fn insert(
-    inner: &Inner,
-    revocation: &Revocation,
-    is_watched: bool,
-) -> Result<(String, Option<u32>), StoreError> {
+/// A revocation that was written.
+pub struct Written {
+    pub step: Step,
+    /// How many replicas have it, where that was to be waited for.
+    pub reached: Option<u32>,
+    /// Whether it is certain that it was written to the Redis that everybody writes to.
+    pub is_vouched: bool,
+}
+
+/// Writes a revocation.
+pub async fn insert(inner: &Inner, revocation: &Revocation, is_watched: bool) -> Result<Written, StoreError> {
     let json = serde_json::to_string(revocation).map_err(|error| StoreError::Failed(error.to_string()))?;
     // WAIT holds up a whole connection: whoever waits has one of its own.
     let own = (inner.min_replicas > 0)
         .then(|| Link::new(Arc::clone(&inner.topology), COMMAND_TIMEOUT + inner.replica_timeout));
-    own.as_ref()
-        .unwrap_or(&inner.link)
+    let link = own.as_ref().unwrap_or(&inner.link);
+    let ((epoch, id), reached): ((String, String), _) = link
         .run(async |mut connection| {
-            let position = scripts::REVOKE
+            let step = scripts::REVOKE
                 .key(inner.keys.all())
                 .arg(STREAM_RETENTION.as_millis() as u64)
                 .arg(revocation.target.member())
@@ -43,14 +50,22 @@ pub async fn insert(
                 .invoke_async(&mut connection)
                 .await?;
             if inner.min_replicas == 0 {
-                return Ok((position, None));
+                return Ok((step, None));
             }
             let mut wait = redis::cmd("WAIT");
             wait.arg(inner.min_replicas).arg(inner.replica_timeout.as_millis() as u64);
             // It is recorded: whatever happens now says only that no replica has confirmed it.
-            Ok((position, Some(wait.query_async(&mut connection).await.unwrap_or(0))))
+            Ok((step, Some(wait.query_async(&mut connection).await.unwrap_or(0))))
         })
-        .await
+        .await?;
+    let is_vouched = !inner.topology.is_watched()
+        || matches!(inner.topology.vouch().await, Ok(generation) if link.leads_to(generation).await);
+    Ok(Written { step: step(epoch, &id)?, reached, is_vouched })
+}
+
+fn step(epoch: String, id: &str) -> Result<Step, StoreError> {
+    let id = StreamId::parse(id).ok_or_else(|| StoreError::Foreign("a stream id".into()))?;
+    Ok(Step { epoch, id })
 }
 
 /// How safe the server makes what it has answered: on disk only where every write is synced before the answer. When in
@@ -88,9 +103,9 @@ pub fn lapse(at: Option<UnixMillis>) -> String {
     at.map(|at| at.0.to_string()).unwrap_or_default()
 }
 
-/// Lifts revocations by id, or whatever has lapsed when there are no ids; answers the position and what was lifted.
-pub async fn lift(inner: &Inner, ids: &[&str]) -> Result<(String, Vec<Revocation>), StoreError> {
-    let (position, records): (String, Vec<String>) = inner
+/// Lifts revocations by id, or whatever has lapsed when there are no ids; answers the step and what was lifted.
+pub async fn lift(inner: &Inner, ids: &[&str]) -> Result<(Step, Vec<Revocation>), StoreError> {
+    let (epoch, id, records): (String, String, Vec<String>) = inner
         .link
         .run(async |mut connection| {
             let mut call = scripts::LIFT.key(inner.keys.all());
@@ -102,7 +117,7 @@ pub async fn lift(inner: &Inner, ids: &[&str]) -> Result<(String, Vec<Revocation
         })
         .await?;
     let lifted = records.iter().map(|record| parse(record)).collect::<Result<_, _>>()?;
-    Ok((position, lifted))
+    Ok((step(epoch, &id)?, lifted))
 }
 
 /// One revocation.

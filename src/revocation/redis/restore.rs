@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::keys::LAYOUT;
+use super::memory::Lineage;
 use super::{Inner, STREAM_RETENTION, records, scripts};
 use crate::clock::UnixMillis;
 use crate::entropy::random;
@@ -13,27 +14,39 @@ use crate::revocation::{Change, Index, PRUNE_GRACE, Revocation, RevocationId, ST
 /// Entries written back in one script.
 pub const BATCH: usize = 100;
 
-/// Whether a new store starts empty or is filled with what is still known.
+/// How long a store that was set up on empty ground is judged by in no process: one that remembers another store, and looks
+/// each second, may object or write back what it knows.
+pub const PROBATION: Duration = Duration::from_millis(1_600);
+
+/// What a new store is set up on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Restoring {
-    No,
-    Yes,
+pub enum Ground {
+    /// There is no trace of another one, and no operator to ask.
+    Empty,
+    /// An operator says that there was none.
+    Known,
+    /// Another one was lost: what is still known is about to be written back. Should that never be, the store is missed.
+    Lost,
+    /// Another one was lost, and an operator accepts that.
+    Accepted,
 }
 
 impl Inner {
     /// Sets the store up; answers its epoch.
-    pub async fn set_up(&self, restoring: Restoring) -> Result<String, StoreError> {
+    pub async fn set_up(&self, ground: Ground) -> Result<String, StoreError> {
         // An integer in [2^52, 2^53): exact in the double that Redis keeps scores in.
         let epoch = (1 << 52) | (u64::from_be_bytes(random()) >> 12);
-        let (who, are_counts_lost) = match restoring {
-            Restoring::Yes => (self.name.as_str(), "1"),
-            Restoring::No => ("", ""),
+        let (who, probation) = match ground {
+            Ground::Empty => ("", PROBATION),
+            Ground::Known => ("", Duration::ZERO),
+            Ground::Lost | Ground::Accepted => (self.name.as_str(), Duration::ZERO),
         };
+        let missed = self.epoch().filter(|_| ground == Ground::Lost).unwrap_or_default();
         let (created, epoch): (u8, String) = self
             .link
             .run(async |mut connection| {
                 let mut call = scripts::INIT.key(self.keys.all());
-                call.arg(epoch).arg(LAYOUT).arg(who).arg(are_counts_lost);
+                call.arg(epoch).arg(LAYOUT).arg(who).arg(probation.as_millis() as u64).arg(&missed);
                 call.invoke_async(&mut connection).await
             })
             .await?;
@@ -88,6 +101,29 @@ impl Inner {
         }
     }
 
+    /// Ends the probation of a store that was set up a while ago, unless a process has objected.
+    pub async fn end_probation(&self) -> Result<(), StoreError> {
+        self.link
+            .run(async |mut connection| {
+                scripts::SETTLE.key(self.keys.all()).invoke_async::<u8>(&mut connection).await.map(|_| ())
+            })
+            .await
+    }
+
+    /// Says that another store is remembered than the one on probation.
+    pub async fn object(&self, remembered: &Lineage) -> Result<(), StoreError> {
+        self.link
+            .run(async |mut connection| {
+                scripts::OBJECT
+                    .key(self.keys.all())
+                    .arg(&remembered.epoch)
+                    .invoke_async::<u8>(&mut connection)
+                    .await
+                    .map(|_| ())
+            })
+            .await
+    }
+
     pub async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
         let known = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
         self.link
@@ -104,13 +140,21 @@ impl Inner {
             .await
     }
 
-    /// Says that everything known here has been written back.
+    /// Says that everything known here has been written back: the store descends from those that were believed here.
     pub async fn finish_restoring(&self) -> Result<(), StoreError> {
+        let followed = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
+        let remembered = self.memory.recall().map(|lineage| lineage.words());
+        self.release(&[followed, remembered].map(Option::unwrap_or_default).join(" ")).await
+    }
+
+    /// Ends restoring: the store descends from these epochs.
+    pub async fn release(&self, ancestors: &str) -> Result<(), StoreError> {
         self.link
             .run(async |mut connection| {
                 scripts::RESTORED
                     .key(self.keys.all())
                     .arg(&self.name)
+                    .arg(ancestors)
                     .invoke_async::<u8>(&mut connection)
                     .await
                     .map(|_| ())

@@ -16,6 +16,8 @@ script!(LIFT, "scripts/prelude.lua", "scripts/lift.lua");
 script!(BEAT, "scripts/prelude.lua", "scripts/beat.lua");
 script!(RESTORE, "scripts/prelude.lua", "scripts/restore.lua");
 script!(RESTORED, "scripts/prelude.lua", "scripts/restored.lua");
+script!(SETTLE, "scripts/prelude.lua", "scripts/settle.lua");
+script!(OBJECT, "scripts/prelude.lua", "scripts/object.lua");
 script!(COUNT, "scripts/prelude.lua", "scripts/count.lua");
 script!(CHANGE_CLIENT, "scripts/change_client.lua");
 script!(NOTE_USES, "scripts/note_uses.lua");

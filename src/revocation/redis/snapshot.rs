@@ -9,6 +9,7 @@ use tracing::info;
 use super::Inner;
 use super::connection::store_error;
 use super::keys::{Keys, LAYOUT, SENTINEL, StreamId};
+use super::memory::Lineage;
 use super::stream::{self, Position};
 use crate::clock::UnixMillis;
 use crate::revocation::{Change, Index, Progress, StoreError};
@@ -30,16 +31,32 @@ pub struct Header {
     pub epoch: Option<String>,
     /// Whether both sets carry the epoch.
     pub whole: bool,
+    /// The epochs before it, the newest first.
+    pub ancestors: String,
     pub last: Option<StreamId>,
-    /// Writes so far.
+    /// Writes so far, and the entry of the last of them.
     pub count: u64,
-    /// Another process is writing back what was lost.
-    pub restoring: bool,
+    pub written: Option<StreamId>,
+    /// The store's time until which it is vouched for.
+    pub vouched: UnixMillis,
+    pub standing: Standing,
+}
+
+/// Whether a store that is whole can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Settled,
+    /// It was set up on empty ground a moment ago: a process that remembers another store may still object.
+    OnProbation,
+    /// A process that cannot write it back remembers another store.
+    Contested,
+    /// A process is writing back what was lost.
+    Restoring,
 }
 
 /// The fields of the meta hash that make a header, as HMGET answers them.
-pub type Meta = (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
-pub const META_FIELDS: [&str; 5] = ["e", "v", "l", "n", "z"];
+pub type Meta = [Option<String>; META_FIELDS.len()];
+pub const META_FIELDS: [&str; 10] = ["e", "v", "a", "l", "n", "w", "b", "z", "y", "o"];
 /// What ZMSCORE answers.
 pub type Scores = Vec<Option<String>>;
 
@@ -48,11 +65,8 @@ impl Header {
     ///
     /// # Errors
     /// [`StoreError::Foreign`] for another layout.
-    pub fn new(
-        (epoch, layout, last, count, restoring): Meta,
-        links: &Scores,
-        cut_offs: &Scores,
-    ) -> Result<Self, StoreError> {
+    pub fn new(meta: Meta, links: &Scores, cut_offs: &Scores) -> Result<Self, StoreError> {
+        let [epoch, layout, ancestors, last, count, written, vouched, restoring, probation, missed] = meta;
         if epoch.is_some() && layout.as_deref() != Some(LAYOUT) {
             return Err(StoreError::Foreign(format!(
                 "the store has layout {}, this version knows {LAYOUT}: refusing to judge by it",
@@ -61,16 +75,56 @@ impl Header {
         }
         let sentinel = |scores: &Scores| scores.first().cloned().flatten();
         let (links, cut_offs) = (sentinel(links), sentinel(cut_offs));
+        let entry = |id: Option<String>| id.as_deref().and_then(StreamId::parse);
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or_default();
         let is_there = epoch.is_some() || links.is_some() || cut_offs.is_some();
         Ok(Self {
             whole: epoch.is_some() && links == epoch && cut_offs == epoch,
             epoch: is_there.then(|| epoch.unwrap_or_default()),
-            last: last.as_deref().and_then(StreamId::parse),
-            count: count.and_then(|count| count.parse().ok()).unwrap_or_default(),
-            restoring: restoring.is_some(),
+            ancestors: ancestors.unwrap_or_default(),
+            last: entry(last),
+            count: number(count),
+            written: entry(written),
+            vouched: UnixMillis(number(vouched)),
+            standing: match (restoring, missed, probation) {
+                (Some(_), ..) => Standing::Restoring,
+                (None, Some(_), _) => Standing::Contested,
+                (None, None, Some(_)) => Standing::OnProbation,
+                (None, None, None) => Standing::Settled,
+            },
         })
     }
+
+    /// Where it comes from; `None` when there is no trace of a store.
+    pub fn lineage(&self) -> Option<Lineage> {
+        Some(Lineage { epoch: self.epoch.clone()?, ancestors: self.ancestors.clone() })
+    }
+
+    /// Whether what it holds may be judged by, for a process that remembers a store.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] with the reason why not.
+    pub fn believe(&self, remembered: Option<&Lineage>) -> Result<Lineage, StoreError> {
+        let lost = |why: &str| Err(StoreError::Lost(why.into()));
+        let Some(lineage) = self.lineage().filter(|_| self.whole) else { return lost(TORN) };
+        if remembered.is_some_and(|remembered| !lineage.descends_from(remembered)) {
+            return lost(FOREIGN);
+        }
+        match self.standing {
+            Standing::Settled => Ok(lineage),
+            Standing::OnProbation => lost("it was set up a moment ago; a linkgate that remembers another may object"),
+            Standing::Contested => lost(CONTESTED),
+            Standing::Restoring => lost("a linkgate is writing back what the store has lost"),
+        }
+    }
 }
+
+const TORN: &str = "the revocation sets are missing or torn";
+/// What this process says of a store that is not the one it remembers.
+const FOREIGN: &str = "another store was there before, and this one does not descend from it; restore its data, start a linkgate \
+                           that remembers what was revoked, or accept the loss with `linkgate store init --accept-loss`";
+const CONTESTED: &str = "a linkgate remembers that another store was there before; restore its data, start a linkgate that \
+                         remembers what was revoked, or accept the loss with `linkgate store init --accept-loss`";
 
 /// Reads the header.
 pub async fn header(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<Header, StoreError> {
@@ -103,7 +157,12 @@ pub async fn load(inner: &Inner, connection: &mut MultiplexedConnection) -> Resu
     let lost = || StoreError::Lost("the sets changed while they were loaded".into());
     let before = header(connection, &inner.keys).await?;
     let epoch = before.epoch.filter(|_| before.whole).ok_or_else(lost)?;
-    let mut position = Position { epoch, last: before.last.ok_or_else(lost)?, count: before.count };
+    let mut position = Position {
+        epoch,
+        last: before.last.ok_or_else(lost)?,
+        count: before.count,
+        written: before.written.ok_or_else(lost)?,
+    };
 
     let mut loading = Loading::new(inner, connection).await;
     loading.links(connection).await?;

@@ -1,6 +1,7 @@
 //! The stream of every step, read in order. An entry that does not name the one before it is never applied.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use crate::revocation::{Change, Index, StoreError};
 /// Entries taken in one read.
 pub const READ_COUNT: usize = 512;
 
+/// Writes that share a block of the store's list of writes; `prelude.lua` has it as well.
+const WRITES_PER_BLOCK: u64 = 64;
+
 /// Stream entries as Redis answers them: ids, and fields with their values in turn.
 pub type Entries = Vec<(String, Vec<Vec<u8>>)>;
 
@@ -27,6 +31,51 @@ pub struct Position {
     pub last: StreamId,
     /// The store's count of writes at that entry.
     pub count: u64,
+    /// The entry of the last of those writes.
+    pub written: StreamId,
+}
+
+impl Position {
+    /// Whether this lies at a step or behind it. A step of another epoch is never reached.
+    pub fn has_reached(&self, step: &Step) -> bool {
+        self.epoch == step.epoch && self.last >= step.id
+    }
+
+    /// Where the last write stands in the store's list of writes: its block, and at which byte.
+    pub const fn place(&self) -> (u64, usize) {
+        (self.count / WRITES_PER_BLOCK, (self.count % WRITES_PER_BLOCK) as usize * 8)
+    }
+
+    /// The step that was read last.
+    pub fn step(&self) -> Step {
+        Step { epoch: self.epoch.clone(), id: self.last }
+    }
+}
+
+/// One entry of one epoch's stream; as text `<epoch>:<ms>-<sequence>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub epoch: String,
+    pub id: StreamId,
+}
+
+impl Step {
+    /// Reads what [`Display`](fmt::Display) writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (epoch, id) = text.split_once(':')?;
+        Some(Self { epoch: epoch.to_owned(), id: StreamId::parse(id)? })
+    }
+
+    /// Whether this is the other one, or a later one of the same epoch.
+    pub fn is_at_or_past(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.id >= other.id
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.epoch, self.id)
+    }
 }
 
 /// What XREAD answers.
@@ -36,8 +85,8 @@ pub type Reply = Option<Vec<(String, Entries)>>;
 #[derive(Debug, Default)]
 pub struct Brought {
     pub entries: usize,
-    /// Steps among them that somebody waits for.
-    pub watched: Vec<StreamId>,
+    /// Steps among them that a caller waits for.
+    pub watched: Vec<Step>,
 }
 
 impl Brought {
@@ -50,7 +99,7 @@ impl Brought {
 /// Reads the stream once from a position and applies what it brings.
 ///
 /// `since` is a moment before which everything had been read: a beat among the entries was written later than that, and
-/// is dated so. Without it beats say nothing about now.
+/// is dated from there. Without it beats say nothing about now.
 ///
 /// # Errors
 /// [`StoreError::Lost`] when an entry does not name the one before as its predecessor.
@@ -123,18 +172,21 @@ fn apply(
         for change in &entry.changes {
             index.apply(*change);
         }
-        if let Some(since) = since.filter(|_| entry.beats) {
-            index.freshness().set_beat(since);
+        if let (Some(since), Some(vouched)) = (since, entry.beat) {
+            index.freshness().set_beat(inner.footing.date(since, id.time(), vouched));
         }
         if entry.is_watched {
-            brought.watched.push(id);
+            brought.watched.push(Step { epoch: position.epoch.clone(), id });
         }
         if entry.has_garbage {
             inner.garbage.fetch_add(1, Ordering::Relaxed);
             error!(entry = %id, "the stream holds something that is not ours; it was skipped");
         }
         position.last = id;
-        position.count = entry.count.unwrap_or(position.count);
+        if entry.beat.is_none() {
+            position.count = entry.count.unwrap_or(position.count);
+            position.written = id;
+        }
     }
     Ok(brought)
 }
@@ -153,7 +205,8 @@ struct Entry<'a> {
     epoch: Option<&'a str>,
     count: Option<u64>,
     changes: Vec<Change<'a>>,
-    beats: bool,
+    /// The store's time until which it is vouched for.
+    beat: Option<UnixMillis>,
     is_watched: bool,
     has_garbage: bool,
 }
@@ -170,7 +223,7 @@ impl<'a> Entry<'a> {
                 "p" => entry.previous = StreamId::parse(value),
                 "e" => entry.epoch = Some(value),
                 "n" => entry.count = value.parse().ok(),
-                "b" => entry.beats = true,
+                "b" => entry.beat = value.parse().ok().map(UnixMillis),
                 "w" => entry.is_watched = true,
                 operation => match change(operation, value) {
                     Some(change) => entry.changes.push(change),
@@ -207,7 +260,7 @@ mod tests {
         let text = words(&["p", "5-1", "n", "7", "e", "9", "c", "12 s:a b", "w", "1"]);
         let entry = Entry::parse(&text);
         assert_eq!(entry.previous, StreamId::parse("5-1"));
-        assert_eq!((entry.count, entry.is_watched, entry.beats, entry.has_garbage), (Some(7), true, false, false));
+        assert_eq!((entry.count, entry.is_watched, entry.beat, entry.has_garbage), (Some(7), true, None, false));
         assert_eq!(entry.changes, [Change::CutOff { member: "s:a b", score: 12 }]);
         for garbage in [&["t", "12 short"][..], &["c", "x s:a"], &["q", "1 s:a"], &["p", "5-1", "c"]] {
             assert!(Entry::parse(&words(garbage)).has_garbage, "{garbage:?}");

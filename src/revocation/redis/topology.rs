@@ -3,12 +3,14 @@
 //! | URL | finds |
 //! | --- | --- |
 //! | `redis://`, `rediss://`, `redis+unix://` | that server |
-//! | `redis-sentinel://[user:password@]host[:26379],…/MASTER[/DB]` | the master that the first answering Sentinel names |
+//! | `redis-sentinel://[user:password@]host[:26379],…/MASTER[/DB]` | the master that a majority of the Sentinels names |
 //! | `redis-cluster://[user:password@]host[:6379],…` | the node that owns the slot of our keys |
 //!
 //! `rediss-…` are the same over TLS. The answer is asked for anew with every connection that is made.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,12 +22,13 @@ use redis::{
 };
 
 use super::connection::store_error;
+use super::footing::{Role, read_role, role_command};
+use super::sentinels::{Address, Sentinels, Verdict};
+use crate::clock::{Clock, Moment};
 use crate::revocation::StoreError;
 
 /// How long a connection may take to be made, sign-in included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long one Sentinel may take before the next is asked.
-const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often a cluster may send us on before we give up.
 const MAX_REDIRECTS: usize = 5;
 const SENTINEL_PORT: u16 = 26379;
@@ -77,7 +80,7 @@ pub fn is_encrypted(url: &str) -> bool {
 /// How the server with our keys is found.
 enum Shape {
     Single(Box<ConnectionInfo>),
-    Sentinel { sentinels: Vec<ConnectionInfo>, master: String, settings: Box<ConnectionInfo> },
+    Sentinel { sentinels: Box<Sentinels>, settings: Box<ConnectionInfo> },
     Cluster { seeds: Vec<ConnectionInfo> },
 }
 
@@ -123,7 +126,8 @@ impl Shape {
         let sentinels = hosts.iter().map(|host| at(host, SENTINEL_PORT, &sentinel_user, "")).collect::<Result<_, _>>();
         match (sentinels, at(hosts[0], SENTINEL_PORT, user, database)) {
             (Ok(sentinels), Ok(settings)) => {
-                Ok(Self::Sentinel { sentinels, master: master.to_owned(), settings: Box::new(settings) })
+                let sentinels = Box::new(Sentinels::new(sentinels, master.to_owned()));
+                Ok(Self::Sentinel { sentinels, settings: Box::new(settings) })
             }
             _ => Err(WRONG_SENTINEL.into()),
         }
@@ -148,7 +152,7 @@ fn server(url: &str) -> Result<ConnectionInfo, RedisError> {
 }
 
 /// The same settings for another server.
-fn elsewhere(settings: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+pub fn elsewhere(settings: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
     let host = host.to_owned();
     let addr = match settings.addr().clone() {
         ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
@@ -166,12 +170,24 @@ pub struct Topology {
     key: String,
     /// The node of a cluster that owned our slot when it was last asked.
     owner: Mutex<Option<ConnectionInfo>>,
+    /// The master that the Sentinels named last, and when they were asked.
+    named: Mutex<Option<(Address, Moment)>>,
+    /// Counts the masters they have named: a connection of an earlier one is not to be used any more.
+    generation: AtomicU64,
+    clock: Arc<dyn Clock>,
+}
+
+/// A connection, and the master that it leads to.
+#[derive(Clone)]
+pub struct Connected {
+    pub connection: MultiplexedConnection,
+    pub generation: u64,
 }
 
 impl Topology {
     /// # Errors
     /// When the URL is none that is supported, or a TLS file cannot be used.
-    pub fn new(url: &str, tls: &TlsFiles, key: &str) -> Result<Self, StoreError> {
+    pub fn new(url: &str, tls: &TlsFiles, key: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let mut shape = Shape::parse(url).map_err(StoreError::Failed)?;
         if !tls.is_empty() {
             let certificates = tls.read()?;
@@ -183,14 +199,21 @@ impl Topology {
             };
             match &mut shape {
                 Shape::Single(info) => encrypt(info)?,
-                Shape::Sentinel { sentinels, settings, .. } => {
-                    sentinels.iter_mut().try_for_each(encrypt)?;
+                Shape::Sentinel { sentinels, settings } => {
+                    sentinels.seeds.iter_mut().try_for_each(encrypt)?;
                     encrypt(settings)?;
                 }
                 Shape::Cluster { seeds } => seeds.iter_mut().try_for_each(encrypt)?,
             }
         }
-        Ok(Self { shape, key: key.to_owned(), owner: Mutex::new(None) })
+        Ok(Self {
+            shape,
+            key: key.to_owned(),
+            owner: Mutex::new(None),
+            named: Mutex::new(None),
+            generation: AtomicU64::new(0),
+            clock,
+        })
     }
 
     /// Where the store is, without credentials.
@@ -202,8 +225,8 @@ impl Topology {
         let names = |infos: &[ConnectionInfo]| infos.iter().map(name).collect::<Vec<_>>().join(",");
         match &self.shape {
             Shape::Single(info) => format!("{}/{}", name(info), info.redis_settings().db()),
-            Shape::Sentinel { sentinels, master, settings } => {
-                format!("{}/{master}/{}", names(sentinels), settings.redis_settings().db())
+            Shape::Sentinel { sentinels, settings } => {
+                format!("{}/{}/{}", names(&sentinels.seeds), sentinels.master, settings.redis_settings().db())
             }
             Shape::Cluster { seeds } => names(seeds),
         }
@@ -214,32 +237,94 @@ impl Topology {
         !matches!(self.shape, Shape::Single(_))
     }
 
-    /// A new connection to the server that holds our keys now.
-    pub async fn connect(&self, response_timeout: Duration) -> Result<MultiplexedConnection, StoreError> {
+    /// Whether Sentinels say where the store is.
+    pub const fn is_watched(&self) -> bool {
+        matches!(self.shape, Shape::Sentinel { .. })
+    }
+
+    /// The number of the master that connections are to lead to.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// When a majority of the Sentinels was last asked for the master and named one.
+    pub fn vouched_at(&self) -> Option<Moment> {
+        self.named.lock().as_ref().map(|(_, asked)| *asked)
+    }
+
+    /// Makes sure that connections lead to the server that everybody writes to: a majority of the Sentinels names it.
+    /// Where there are none, its own answer to a write says as much. Answers the number of the master.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] when there is no majority.
+    pub async fn vouch(&self) -> Result<u64, StoreError> {
         match &self.shape {
-            Shape::Single(info) => open(info, response_timeout).await,
-            Shape::Sentinel { sentinels, master, settings } => {
-                let mut last = StoreError::Unreachable("no Sentinel answers".into());
-                for sentinel in sentinels {
-                    match through_sentinel(sentinel, master, settings, response_timeout).await {
-                        Ok(connection) => return Ok(connection),
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
-            }
-            Shape::Cluster { seeds } => {
-                let known = self.owner.lock().take();
-                let mut last = StoreError::Unreachable("no node of the cluster answers".into());
-                for seed in known.iter().chain(seeds) {
-                    match self.through_cluster(seed, response_timeout).await {
-                        Ok(connection) => return Ok(connection),
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
+            Shape::Sentinel { sentinels, .. } => self.ask(sentinels).await.map(|(_, generation)| generation),
+            Shape::Single(_) | Shape::Cluster { .. } => Ok(self.generation()),
+        }
+    }
+
+    /// What the Sentinels say, for operators; `None` where there are none.
+    ///
+    /// # Errors
+    /// As [`Self::vouch`].
+    pub async fn verdict(&self) -> Result<Option<Verdict>, StoreError> {
+        match &self.shape {
+            Shape::Sentinel { sentinels, .. } => sentinels.ask().await.map(Some),
+            Shape::Single(_) | Shape::Cluster { .. } => Ok(None),
+        }
+    }
+
+    async fn ask(&self, sentinels: &Sentinels) -> Result<(Address, u64), StoreError> {
+        let asked = self.clock.now();
+        let master = sentinels.ask().await?.master;
+        let mut named = self.named.lock();
+        match &*named {
+            // A later question has been answered already.
+            Some((known, later)) if later.uptime > asked.uptime => return Ok((known.clone(), self.generation())),
+            Some((known, _)) if *known == master => {}
+            _ => {
+                self.generation.fetch_add(1, Ordering::Release);
             }
         }
+        *named = Some((master.clone(), asked));
+        Ok((master, self.generation()))
+    }
+
+    /// A new connection to the server that holds our keys now.
+    pub async fn connect(&self, response_timeout: Duration) -> Result<Connected, StoreError> {
+        let (connection, generation) = match &self.shape {
+            Shape::Single(info) => (open(info, response_timeout).await?, self.generation()),
+            Shape::Sentinel { sentinels, settings } => {
+                let ((host, port), generation) = self.ask(sentinels).await?;
+                let mut connection = open(&elsewhere(settings, &host, port), response_timeout).await?;
+                // Sentinels may still name a master that has been demoted meanwhile.
+                let role = role_command().query_async(&mut connection).await;
+                if role.is_ok_and(|answer| read_role(&answer) == Role::Replica) {
+                    return Err(StoreError::ReadOnly);
+                }
+                (connection, generation)
+            }
+            Shape::Cluster { seeds } => (self.owner(seeds, response_timeout).await?, self.generation()),
+        };
+        Ok(Connected { connection, generation })
+    }
+
+    /// The node of a cluster that owns our slot: the one that did, or the one that a seed leads to.
+    async fn owner(
+        &self,
+        seeds: &[ConnectionInfo],
+        response_timeout: Duration,
+    ) -> Result<MultiplexedConnection, StoreError> {
+        let known = self.owner.lock().take();
+        let mut last = StoreError::Unreachable("no node of the cluster answers".into());
+        for seed in known.iter().chain(seeds) {
+            match self.through_cluster(seed, response_timeout).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     async fn through_cluster(
@@ -275,32 +360,7 @@ impl Topology {
     }
 }
 
-async fn through_sentinel(
-    sentinel: &ConnectionInfo,
-    master: &str,
-    settings: &ConnectionInfo,
-    response_timeout: Duration,
-) -> Result<MultiplexedConnection, StoreError> {
-    let asked = async {
-        let mut connection = open(sentinel, SENTINEL_TIMEOUT).await?;
-        let mut question = redis::cmd("SENTINEL");
-        question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
-        question.query_async::<Option<(String, u16)>>(&mut connection).await.map_err(store_error)
-    };
-    let address = tokio::time::timeout(SENTINEL_TIMEOUT, asked).await.map_err(|_| StoreError::TimedOut)??;
-    let (host, port) = address.ok_or_else(|| StoreError::Failed(format!("the Sentinels know no master `{master}`")))?;
-    let mut connection = open(&elsewhere(settings, &host, port), response_timeout).await?;
-    // Sentinels may still name a master that has been demoted meanwhile.
-    let role: Result<redis::Value, RedisError> = redis::cmd("ROLE").query_async(&mut connection).await;
-    if let Ok(redis::Value::Array(items)) = role
-        && !matches!(items.first(), Some(redis::Value::BulkString(role)) if role == b"master")
-    {
-        return Err(StoreError::ReadOnly);
-    }
-    Ok(connection)
-}
-
-async fn open(info: &ConnectionInfo, response_timeout: Duration) -> Result<MultiplexedConnection, StoreError> {
+pub async fn open(info: &ConnectionInfo, response_timeout: Duration) -> Result<MultiplexedConnection, StoreError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(response_timeout));
@@ -317,7 +377,10 @@ mod tests {
     use super::*;
 
     fn address(url: &str) -> Result<String, String> {
-        Topology::new(url, &TlsFiles::default(), "key").map(|one| one.address()).map_err(|error| error.to_string())
+        let clock = Arc::new(crate::clock::SystemClock::new());
+        Topology::new(url, &TlsFiles::default(), "key", clock)
+            .map(|one| one.address())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

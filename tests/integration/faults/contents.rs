@@ -111,6 +111,7 @@ fn a_store_of_a_newer_layout_is_judged_by_never() {
     let (redis, mut fleet) = pair();
     let revoked = fleet.revoke(0);
     fleet.verifiers[1].process.kill();
+    let layout = redis.cli(&["HGET", META, "v"]);
     redis.cli(&["HSET", META, "v", "9"]);
     fleet.verifiers[1].launch();
     eventually("it names the layout", || fleet.verifiers[1].reason().contains("layout 9"));
@@ -119,7 +120,7 @@ fn a_store_of_a_newer_layout_is_judged_by_never() {
     redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     fleet.watch_until("the other one does not judge any more", |fleet| fleet.verifiers[0].status(&fleet.valid) == 503);
     assert_eq!(fleet.verifiers[0].status(&revoked), 410);
-    redis.cli(&["HSET", META, "v", "1"]);
+    redis.cli(&["HSET", META, "v", &layout]);
     fleet.recovers();
 }
 

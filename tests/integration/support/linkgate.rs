@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::clock::ShiftedClock;
 use super::http::{Place, Response, request};
 use super::{Process, binary, eventually, folder};
 
@@ -18,6 +19,8 @@ pub struct Builder {
     revocation: String,
     sections: String,
     environment: Vec<(String, String)>,
+    /// Whether its Redis is set up by hand before it starts.
+    is_set_up: bool,
     /// The API keys of a client that the store has already: an admin's and one that mints.
     api_keys: Option<(String, String)>,
 }
@@ -42,6 +45,7 @@ impl Builder {
             revocation: String::new(),
             sections: String::new(),
             environment: Vec::new(),
+            is_set_up: false,
             api_keys: None,
         }
     }
@@ -57,7 +61,12 @@ impl Builder {
     }
 
     pub fn redis(self, url: &str) -> Self {
-        self.store(&format!("url = \"{url}\""))
+        Self { is_set_up: true, ..self }.store(&format!("url = \"{url}\""))
+    }
+
+    /// Leaves setting up its Redis to whoever comes first.
+    pub fn newcomer(self) -> Self {
+        Self { is_set_up: false, ..self }
     }
 
     /// Lines for `[store]`.
@@ -89,10 +98,15 @@ impl Builder {
         self
     }
 
+    /// Has this wall clock instead of the machine's.
+    pub fn clock(self, clock: &ShiftedClock) -> Self {
+        clock.environment().into_iter().fold(self, |builder, (name, value)| builder.environment(name, &value))
+    }
+
     /// Another instance with the same keys, clients and store: only the Redis makes sense for it.
     pub fn beside(mut self, other: &Linkgate) -> Self {
         self.api_keys = Some((other.admin_key.clone(), other.mint_key.clone()));
-        self.beside_keys_of(other)
+        self.newcomer().beside_keys_of(other)
     }
 
     /// Another instance with the same keys and nothing else in common.
@@ -129,6 +143,10 @@ impl Builder {
         };
         if !data.join("keys.toml").exists() {
             linkgate.succeed(&["keys", "new"]);
+        }
+        if self.is_set_up {
+            // Whoever sets a Redis up by hand need not wait for others that might object.
+            linkgate.run(&["store", "init"]);
         }
         (linkgate.admin_key, linkgate.mint_key) = self.api_keys.unwrap_or_else(|| {
             (linkgate.new_client("admin-test", &["admin"]), linkgate.new_client("app-test", &["mint"]))

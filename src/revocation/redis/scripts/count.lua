@@ -1,8 +1,10 @@
--- KEYS: the eight, then the link's own hash: '!' downloads begun, client -> when it was last seen.
--- ARGV: most, client or '', window_ms, issued_ms, forget_ms, '1' when the request begins a download or ''.
+-- KEYS: the nine, then the link's own hash: '!' downloads begun, client -> when it was last seen.
+-- ARGV: most, client or '', window_ms, issued_ms, forget_ms, '1' when the request begins a download or '', the epoch
+-- that the caller judges by.
 -- Answers 1 when the request is within the count, 0 when the downloads are used up, -1 when the count was lost.
 if not whole then return redis.error_reply('LINKGATELOST') end
-local own, client = KEYS[9], ARGV[2]
+if ARGV[7] ~= epoch then return -1 end
+local own, client = KEYS[10], ARGV[2]
 local used = redis.call('HGET', own, '!')
 if not used and tonumber(ARGV[4]) <= tonumber(redis.call('HGET', meta, 'k') or '-1') then return -1 end
 used = tonumber(used or '0')

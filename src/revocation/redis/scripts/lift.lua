@@ -1,5 +1,6 @@
 -- ARGV: retention_ms, the caller's time in ms, then ids. Without ids, whatever has lapsed by the server's clock and by
--- the caller's, so that one clock that has jumped ahead lifts nothing. Answers the lifted records.
+-- the caller's, so that one clock that has jumped ahead lifts nothing. Answers the epoch, the last stream id, and the lifted
+-- records.
 if not whole then return redis.error_reply('LINKGATELOST') end
 local ids = {}
 for at = 3, #ARGV do ids[#ids + 1] = ARGV[at] end
@@ -32,4 +33,4 @@ for member in pairs(members) do
   end
 end
 if #operations > 0 then append(ARGV[1], operations) end
-return {last, lifted}
+return {epoch, last, lifted}

@@ -1,8 +1,8 @@
 -- Shared head of every script.
--- KEYS: t links, c cut-offs, m meta, s stream, r records, i by time, o by target, x by lapse.
+-- KEYS: t links, c cut-offs, m meta, s stream, r records, i by time, o by target, x by lapse, g history.
 -- '!' in t and c carries the epoch (an integer in [2^52, 2^53): exact in a double, above every score).
 local links, cutoffs, meta, stream = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local records, by_time, by_target, by_lapse = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local records, by_time, by_target, by_lapse, history = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local state = redis.call('HMGET', meta, 'e', 'l', 'v', 'b')
 local epoch, last = state[1], state[2]
 local epoch_t, epoch_c = redis.call('ZSCORE', links, '!'), redis.call('ZSCORE', cutoffs, '!')
@@ -30,14 +30,41 @@ local function release(who)
   if not rest then redis.call('HDEL', meta, 'z') end
 end
 
+-- Says that this store descends from other epochs, the newest first; sixteen are kept. '*' stands for whatever came
+-- before: an operator has accepted that it is lost.
+local function descend(epochs)
+  local known, seen = {}, {[epoch] = true}
+  for ancestor in string.gmatch(epochs .. ' ' .. (redis.call('HGET', meta, 'a') or ''), '%S+') do
+    if not seen[ancestor] and #known < 16 then known[#known + 1] = ancestor end
+    seen[ancestor] = true
+  end
+  if #known > 0 then redis.call('HSET', meta, 'a', table.concat(known, ' ')) end
+  local missed = redis.call('HGET', meta, 'o')
+  if missed and (seen[missed] or seen['*']) then redis.call('HDEL', meta, 'o') end
+end
+
+-- Writes down which entry a write was: by that a reader whose entries are gone knows the history for the one it read.
+-- 64 writes a block, 4096 blocks.
+local function remember(count, id)
+  local block, at = math.floor(count / 64), count % 64 * 8
+  local millis, sequence = string.match(id, '(%d+)-(%d+)')
+  local ids = string.sub(redis.call('HGET', history, block) or '', 1, at)
+  ids = ids .. string.rep('\0', at - #ids) .. struct.pack('>I6I2', millis, sequence % 65536)
+  redis.call('HSET', history, block, ids)
+  if at == 0 then redis.call('HDEL', history, block - 4096) end
+  redis.call('HSET', meta, 'w', id)
+end
+
 -- Appends operations to the stream; each entry names its predecessor, so that readers notice a gap.
 -- Beats are not counted.
 local function append(retention, operations)
-  local count = redis.call('HINCRBY', meta, 'n', operations[1] == 'b' and 0 or 1)
+  local is_beat = operations[1] == 'b'
+  local count = redis.call('HINCRBY', meta, 'n', is_beat and 0 or 1)
   local entry = {'XADD', stream, 'MINID', '~', integer(now - tonumber(retention)), '*', 'p', last, 'n', count, 'e', epoch}
   for _, word in ipairs(operations) do entry[#entry + 1] = word end
   last = redis.call(unpack(entry))
   redis.call('HSET', meta, 'l', last)
+  if not is_beat then remember(count, last) end
   return last
 end
 

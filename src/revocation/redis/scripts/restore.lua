@@ -3,7 +3,7 @@
 if not whole then return redis.error_reply('LINKGATELOST') end
 lease(ARGV[2])
 -- In another epoch than the one that was known, counts of downloads are lost.
-if ARGV[3] ~= '' and ARGV[3] ~= epoch then redis.call('HSETNX', meta, 'k', integer(now)) end
+if ARGV[3] ~= '' and ARGV[3] ~= epoch then redis.call('HSET', meta, 'k', integer(now)) end
 local operations = {}
 for at = 4, #ARGV, 6 do
   local member, score = ARGV[at], ARGV[at + 1]
