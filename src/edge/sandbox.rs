@@ -86,7 +86,8 @@ mod tests {
         for inert in ["a.png", "A.JPG", "x.y.webm", "report.pdf", ".png"] {
             assert!(!is_needed(None, inert), "{inert}");
         }
-        for active in ["a.html", "a.svg", "a.SVGZ", "a.xhtml", "a.xml", "a.xsl", "a.mht", "a", "", "png", "a.png.htm", "a."]
+        for active in
+            ["a.html", "a.svg", "a.SVGZ", "a.xhtml", "a.xml", "a.xsl", "a.mht", "a", "", "png", "a.png.htm", "a."]
         {
             assert!(is_needed(None, active), "{active}");
         }

@@ -20,10 +20,10 @@ use super::fields::Fields;
 use super::listen::Peer;
 use crate::edge::{DELIVERY, Delivery};
 
-const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
-const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
-const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+static URI: [HeaderName; 2] = [HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-forwarded-uri")];
+static METHOD: [HeaderName; 2] =
+    [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
+static SENDER: [HeaderName; 1] = [DELIVERY];
 
 /// Who asks for what.
 pub struct Asked<'r, F: ?Sized> {
@@ -54,7 +54,7 @@ pub enum Sender {
 impl<F: Fields + ?Sized> Asked<'_, F> {
     /// Where the fields go that describe the file.
     pub fn delivery(&self) -> Delivery {
-        Delivery::of(self.fields.agreed(&[DELIVERY]))
+        Delivery::of(self.fields.agreed(&SENDER))
     }
 
     /// Whether bytes are wanted: a HEAD is no download.
@@ -73,13 +73,13 @@ impl<F: Fields + ?Sized> Asked<'_, F> {
 
 /// The path an edge was asked for, without its query; `None` when the fields name none, or two.
 pub fn original_path(headers: &HeaderMap) -> Option<&str> {
-    let value = std::str::from_utf8(headers.agreed(&[ORIGINAL_URI, FORWARDED_URI])?).ok()?;
+    let value = std::str::from_utf8(headers.agreed(&URI)?).ok()?;
     Some(value.split_once('?').map_or(value, |(path, _)| path))
 }
 
 /// The method an edge was asked with. One that does not say is taken to want the file.
 pub fn original_method(headers: &HeaderMap) -> Method {
-    match headers.agreed(&[ORIGINAL_METHOD, FORWARDED_METHOD]) {
+    match headers.agreed(&METHOD) {
         Some(b"HEAD") => Method::HEAD,
         _ => Method::GET,
     }
@@ -129,8 +129,12 @@ mod tests {
         for original in &choices {
             for forwarded in &choices {
                 let mut map = HeaderMap::new();
-                original.iter().for_each(|value| drop(map.append(ORIGINAL_METHOD, value.parse().unwrap())));
-                forwarded.iter().for_each(|value| drop(map.append(FORWARDED_METHOD, value.parse().unwrap())));
+                for value in original {
+                    map.append(&METHOD[0], value.parse().unwrap());
+                }
+                for value in forwarded {
+                    map.append(&METHOD[1], value.parse().unwrap());
+                }
                 let said: Vec<_> = original.iter().chain(forwarded).collect();
                 let is_head = !said.is_empty() && said.iter().all(|value| **value == "HEAD");
                 assert_eq!(original_method(&map) == Method::HEAD, is_head, "{original:?} {forwarded:?}");
@@ -168,10 +172,29 @@ mod tests {
                 assert!(!resumes(sender, &Method::HEAD, &[&format!("range: {good}")]), "{good}");
             }
             for bad in [
-                "", "bytes", "bytes=", "bytes=-", "bytes=-3", "bytes=0-", "bytes=00-5", "bytes=+1-", "bytes=1-+5",
-                "bytes= 1-", "bytes=1 -", "bytes=1", "bytes=1-x", "bytes=5-4", "bytes=1-2,4-", "bytes=1-2, 0-",
-                "bytes=1--", "bytes=18446744073709551616-", "bytes=1-18446744073709551616", "items=1-", "bytes =1-",
-                "bytes=\u{661}-", "\u{e9}\u{e9}\u{e9}=1-",
+                "",
+                "bytes",
+                "bytes=",
+                "bytes=-",
+                "bytes=-3",
+                "bytes=0-",
+                "bytes=00-5",
+                "bytes=+1-",
+                "bytes=1-+5",
+                "bytes= 1-",
+                "bytes=1 -",
+                "bytes=1",
+                "bytes=1-x",
+                "bytes=5-4",
+                "bytes=1-2,4-",
+                "bytes=1-2, 0-",
+                "bytes=1--",
+                "bytes=18446744073709551616-",
+                "bytes=1-18446744073709551616",
+                "items=1-",
+                "bytes =1-",
+                "bytes=\u{661}-",
+                "\u{e9}\u{e9}\u{e9}=1-",
             ] {
                 assert!(!resumes(sender, &Method::GET, &[&format!("range: {bad}")]), "{bad}");
             }

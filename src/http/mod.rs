@@ -68,8 +68,8 @@ use tracing::Instrument;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
-pub use self::credentials::Caller;
 use self::asked::Asked;
+pub use self::credentials::Caller;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};
 pub use self::problem::{Problem, ProblemKind, TYPE_PREFIX};

@@ -36,3 +36,4 @@ mod promises;
 mod redis;
 mod restart;
 mod shaped;
+mod strangers_files;
