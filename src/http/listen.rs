@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use super::asked;
 use super::fields::Fields;
 use crate::token::parse_network;
 
@@ -114,9 +115,7 @@ impl ListenConfig {
     /// say, or says nothing that is an address: such a client is inside no network.
     pub fn client_address<F: Fields + ?Sized>(&self, peer: Peer, fields: &F) -> Option<IpAddr> {
         if self.trusted_proxies.trusts(peer) {
-            // A list such as X-Forwarded-For grows to the right: the last item is our proxy's own observation.
-            let value = fields.lines(&self.client_address_header).next_back()?;
-            return std::str::from_utf8(value).ok()?.rsplit(',').next()?.trim().parse().ok();
+            return asked::client_address(fields, &self.client_address_header);
         }
         match peer {
             Peer::Tcp(address) => Some(address.ip()),

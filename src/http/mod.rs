@@ -19,6 +19,7 @@
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`], and the [`express`] lane
 //! does so without hyper.
 
+mod asked;
 mod client_bodies;
 mod clients;
 mod credentials;
@@ -68,8 +69,8 @@ use tracing::Instrument;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
+use self::asked::Asked;
 pub use self::credentials::Caller;
-use self::download::Asked;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};
 pub use self::problem::{Problem, ProblemKind, TYPE_PREFIX};

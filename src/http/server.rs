@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::download::Asked;
+use super::asked::Asked;
 use super::express::{self, Left};
 use super::listen::{Listener, Peer};
 use super::slots::{Activity, HeldBack, Slots};

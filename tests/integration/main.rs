@@ -38,3 +38,4 @@ mod redis;
 mod restart;
 mod security;
 mod shaped;
+mod strangers_files;
