@@ -30,6 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("revocation/cut_offs.rs", &["token", "revocation"]),
     ("revocation/target.rs", &["token"]),
     ("revocation/freshness.rs", &["clock"]),
+    ("revocation/horizon.rs", &["clock", "revocation"]),
     ("revocation/list.rs", &["clock", "token", "revocation"]),
     ("revocation/mod.rs", &["clock", "token"]),
     ("revocation/questions.rs", &["clock", "token", "revocation"]),
