@@ -163,7 +163,8 @@ fn tests_named_in(document: &str) -> usize {
             .iter()
             .find_map(|file| std::fs::read_to_string(repository().join(file)).ok())
             .unwrap_or_else(|| panic!("{name}: there is no such file"));
-        assert!(source.contains(&format!("fn {test}()")), "{name} is not there");
+        // With a parameter where it runs in several settings.
+        assert!(source.contains(&format!("fn {test}(")), "{name} is not there");
         count += 1;
     }
     count
