@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -26,6 +26,7 @@ use tower_http::services::fs::{Backend, File, Metadata};
 use super::EdgeReply;
 use super::encode::push_path;
 use super::pace::Paced;
+use super::sandbox;
 use crate::token::MediaPath;
 
 /// The body of a file on its way.
@@ -120,9 +121,12 @@ impl DirectFile {
         match response.status() {
             // Whatever made the range void: an `If-Range` that does not hold, or one day something else.
             StatusCode::OK if self.extent == Extent::Rest => return Err(Unsent::Over),
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
                 response.headers_mut().extend(reply.into_head());
+                confine(response.headers_mut());
             }
+            // Says nothing about the type: what a browser has kept stays what it was.
+            StatusCode::NOT_MODIFIED => response.headers_mut().extend(reply.into_head()),
             StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => {}
             _ => return Err(io::Error::from(io::ErrorKind::NotFound).into()),
         }
@@ -147,6 +151,14 @@ impl DirectFile {
         *request.headers_mut() = headers;
         let response = self.service.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         Ok(response.map(BodyExt::boxed_unsync))
+    }
+}
+
+/// Adds what a browser may run, by the type that the file is sent with.
+fn confine(head: &mut HeaderMap) {
+    let media_type = head.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !sandbox::is_inert(media_type) {
+        head.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(sandbox::POLICY));
     }
 }
 

@@ -119,6 +119,7 @@ impl<H: Head> EdgeReply<H> {
         });
         head.put(&CONTENT_LENGTH, |value| value.push(b'0'));
         describe(&mut head, permit, collection, &delivery.names(), now);
+        confine(&mut head, permit, &delivery.names().policy);
         limit_rate(&mut head, permit);
         Self { head }
     }
@@ -134,11 +135,12 @@ impl<H: Head> EdgeReply<H> {
         head.put(&FILE_PATH, |value| value.extend_from_slice(path.as_bytes()));
         let names = Names { content_type: DEFERRED_CONTENT_TYPE, ..Delivery::Deferred.names() };
         describe(&mut head, permit, collection, &names, now);
+        confine(&mut head, permit, &names.policy);
         limit_rate(&mut head, permit);
         Some(Self { head })
     }
 
-    /// What goes onto a file that Linkgate sends itself.
+    /// What goes onto a file that Linkgate sends itself, but for the policy: see [`DirectFile::send`].
     pub fn direct(mut head: H, permit: &Permit<'_>, collection: &Collection, now: UnixMillis) -> Self {
         describe(&mut head, permit, collection, &Delivery::Plain.names(), now);
         Self { head }
@@ -165,15 +167,20 @@ fn describe(head: &mut impl Head, permit: &Permit<'_>, collection: &Collection, 
     if let Some(content_type) = claims.content_type {
         head.put(&names.content_type, |value| value.extend_from_slice(content_type.as_str().as_bytes()));
     }
-    // By the path's ending, not by the name offered for saving: that is what the edge derives the type from.
-    if sandbox::is_needed(claims.content_type.map(ContentType::as_str), claims.path.file_name()) {
-        head.put(&names.policy, |value| value.extend_from_slice(sandbox::POLICY.as_bytes()));
-    }
     let life = claims.expires_at.since(now).min(collection.cache);
     head.put(&names.cache_control, |value| push_cache_control(value, life));
     head.put(&X_CONTENT_TYPE_OPTIONS, |value| value.extend_from_slice(b"nosniff"));
     head.put(&REFERRER_POLICY, |value| value.extend_from_slice(b"no-referrer"));
     head.put(&TOKEN_ID, |value| value.extend_from_slice(token.id().text().as_str().as_bytes()));
+}
+
+/// What a browser may run of a file that an edge sends. By the path's ending where the link names no type, not by the name
+/// offered for saving: that is what the edge derives the type from.
+fn confine(head: &mut impl Head, permit: &Permit<'_>, policy: &HeaderName) {
+    let claims = permit.token().claims();
+    if sandbox::is_needed(claims.content_type.map(ContentType::as_str), claims.path.file_name()) {
+        head.put(policy, |value| value.extend_from_slice(sandbox::POLICY.as_bytes()));
+    }
 }
 
 /// How fast the edge may send, where the link says so.

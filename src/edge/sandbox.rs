@@ -3,7 +3,8 @@
 //! Files come from people whom the owner of the host need not trust. A page, a drawing in SVG or a document in XML may
 //! hold scripts, which would run in the name of the host. So every file is sent with [`POLICY`], but for those that
 //! browsers only draw or play: a sandbox keeps their players and PDF viewers from reading them. What is unknown counts as
-//! something that runs.
+//! something that runs. Who sends the file knows its type at last, and decides by that: Linkgate here, the shipped nginx
+//! configuration by the same rule in `nginx/linkgate-http.conf`. Other edges learn what Linkgate expects of the name.
 
 /// The `Content-Security-Policy` of a file (CSP Level 3): an origin of its own, no scripts, forms or pop-ups, and nothing
 /// is loaded. Its own styles and embedded pictures stay, so that a page or a drawing looks as it should.
@@ -21,9 +22,13 @@ pub fn is_needed(media_type: Option<&str>, name: &str) -> bool {
     !media_type.map_or_else(|| has_inert_ending(name), is_inert)
 }
 
-/// Whether browsers draw or play a type and run nothing of it. A `+` marks another format below, such as XML.
-fn is_inert(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default().trim_end();
+/// Whether browsers draw or play a type and run nothing of it. A `+` marks another format below, such as XML; of several
+/// types behind commas browsers take the last.
+pub fn is_inert(media_type: &str) -> bool {
+    if media_type.contains(',') {
+        return false;
+    }
+    let essence = media_type.split(';').next().unwrap_or_default().trim_end_matches(' ');
     let Some((kind, subtype)) = essence.split_once('/') else { return false };
     let is_plain = subtype.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
     let is_media = ["image", "audio", "video"].iter().any(|media| kind.eq_ignore_ascii_case(media));

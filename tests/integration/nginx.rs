@@ -334,6 +334,7 @@ fn the_verifiers_own_answer_is_what_the_contract_says() {
         "content-length",
         "content-disposition",
         "cache-control",
+        "content-security-policy",
         "x-content-type-options",
         "referrer-policy",
         "x-linkgate-token-id",

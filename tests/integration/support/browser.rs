@@ -60,6 +60,12 @@ impl Browser {
         self.call("POST", &path, &json!({ "script": script, "args": [] }))
     }
 
+    /// What is seen of the page: a PNG in base64.
+    pub fn screenshot(&self) -> String {
+        let value = self.call("GET", &format!("/session/{}/screenshot", self.session), &json!({}));
+        value.as_str().unwrap_or_else(|| panic!("no screenshot: {value}")).to_owned()
+    }
+
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let body = body.to_string();
         // The driver answers only to a host that is this machine, and keeps connections that were to be closed.

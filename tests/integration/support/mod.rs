@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod clock;
+pub mod edges;
 pub mod fleet;
 pub mod http;
 pub mod identity;

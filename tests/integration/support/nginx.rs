@@ -40,7 +40,7 @@ impl Nginx {
         let configuration = format!(
             "user root;\nworker_processes 1;\npid {at}/nginx.pid;\nerror_log {at}/error.log;\n\
              events {{ worker_connections 256; }}\n\
-             http {{\n  types {{ image/jpeg jpg; text/plain txt; text/html html; }}\n  default_type application/octet-stream;\n\
+             http {{\n  include /etc/nginx/mime.types;\n  default_type application/octet-stream;\n\
              client_body_temp_path {at}/body;\n  proxy_temp_path {at}/proxy;\n  fastcgi_temp_path {at}/fastcgi;\n\
              uwsgi_temp_path {at}/uwsgi;\n  scgi_temp_path {at}/scgi;\n\
              include linkgate-http.conf;\n  server {{\n    listen unix:{at}/front.sock;\n    listen 127.0.0.1:{port};\n\
