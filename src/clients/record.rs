@@ -221,6 +221,11 @@ impl PolicyRecord {
     /// # Errors
     /// The first thing that is wrong with the record.
     pub fn build(&self) -> Result<MintPolicy, RecordError> {
+        self.build_permitting(Features::ALL)
+    }
+
+    /// What may be minted, where a record without `permit` permits `default` and what it requires.
+    fn build_permitting(&self, default: Features) -> Result<MintPolicy, RecordError> {
         let parse_pattern =
             |text: &String| PathPattern::parse(text).map_err(|error| RecordError::Pattern(text.clone(), error));
         let allow: Vec<_> = self.allow.iter().map(parse_pattern).collect::<Result<_, _>>()?;
@@ -231,9 +236,10 @@ impl PolicyRecord {
         if is_inverted || self.default_ttl == Some(0) || self.max_ttl == Some(0) {
             return Err(RecordError::Ttl);
         }
+        let required: Features = self.require.iter().copied().collect();
         let features = FeatureRules {
-            required: self.require.iter().copied().collect(),
-            permitted: self.permit.as_ref().map_or(Features::ALL, |permit| permit.iter().copied().collect()),
+            required,
+            permitted: self.permit.as_ref().map_or(default.with(required), |permit| permit.iter().copied().collect()),
         };
         if let Some(feature) = features.required.first_not_in(features.permitted) {
             return Err(RecordError::Contradiction(feature));
@@ -261,7 +267,8 @@ impl PolicyRecord {
         })
     }
 
-    /// The policy of a provider's logins, whose patterns may name claims.
+    /// The policy of a provider's logins, whose patterns may name claims. They come from people whom the owner of the host need
+    /// not trust: unless `permit` says more, they choose what narrows a link, and not what the host sends in its own name.
     ///
     /// # Errors
     /// The first thing that is wrong with the record.
@@ -269,7 +276,7 @@ impl PolicyRecord {
         let parse =
             |text: &String| PathTemplate::parse(text).map_err(|error| RecordError::Pattern(text.clone(), error));
         let allow = self.allow.iter().map(parse).collect::<Result<_, _>>()?;
-        let bounds = Self { allow: Vec::new(), ..self.clone() }.build()?;
+        let bounds = Self { allow: Vec::new(), ..self.clone() }.build_permitting(Features::NARROWING)?;
         Ok(LoginPolicy { allow, bounds, subject_claim: subject_claim.into() })
     }
 }

@@ -11,7 +11,7 @@ use crate::collection::Collection;
 use crate::identity::fetch::Source;
 use crate::identity::keys::KeysConfig;
 use crate::identity::{Algorithm, ProviderConfig};
-use crate::token::{ClientName, Feature, is_claim_name};
+use crate::token::{ClientName, is_claim_name};
 
 /// The identity providers, ready to be asked.
 pub fn providers(
@@ -88,13 +88,8 @@ fn provider(
     });
     let mut rate = |key| section.number(key, 1, MAX_RATE.into()).map(|found| found.value);
     let subject_requests = (rate("subject_requests_per_second"), rate("subject_requests_burst"));
-    let mut record = policy(&mut section, errors);
+    let record = policy(&mut section, errors);
     section.finish();
-    if record.permit.is_none() {
-        // What a login asks for comes from a person whom the owner of the host need not trust.
-        let chosen = |feature: &Feature| !TRUSTED_FEATURES.contains(feature) || record.require.contains(feature);
-        record.permit = Some(Feature::ALL.into_iter().filter(chosen).collect());
-    }
 
     let name = name?;
     let whose = format!("identity provider `{name}`");
@@ -163,10 +158,6 @@ fn span(
 fn not_empty(text: String) -> Result<String, &'static str> {
     if text.is_empty() { Err("must not be empty") } else { Ok(text) }
 }
-
-/// What logins may choose only where `permit` or `require` names it: how a browser takes the file, and how long a download
-/// holds its connection.
-const TRUSTED_FEATURES: [Feature; 3] = [Feature::ContentType, Feature::Disposition, Feature::RateLimit];
 
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 const DEFAULT_REFRESH: Duration = Duration::from_secs(600);

@@ -66,6 +66,14 @@ impl Features {
     /// Every feature.
     pub const ALL: Self = Self((1 << Feature::ALL.len()) - 1);
 
+    /// What narrows a link: whom it is for, from when, from where, how often it is good, and that it stays the same. None of it
+    /// says how the file is sent, shown or called.
+    pub const NARROWING: Self = Self::of(Feature::NotBefore)
+        .with(Self::of(Feature::Subject))
+        .with(Self::of(Feature::ClientNetworks))
+        .with(Self::of(Feature::MaxDownloads))
+        .with(Self::of(Feature::Stable));
+
     /// One feature.
     pub const fn of(feature: Feature) -> Self {
         Self(feature.bit())
@@ -150,6 +158,14 @@ mod tests {
             assert!(Features::ALL.contains(feature) && !Features::NONE.contains(feature));
         }
         assert_eq!(Feature::parse("Stable"), None);
+    }
+
+    #[test]
+    fn what_narrows_a_link_changes_nothing_about_how_its_file_is_sent() {
+        let others = [Feature::Filename, Feature::Disposition, Feature::ContentType, Feature::RateLimit];
+        for feature in Feature::ALL {
+            assert_ne!(Features::NARROWING.contains(feature), others.contains(&feature), "{feature:?}");
+        }
     }
 
     #[test]
