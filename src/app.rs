@@ -18,7 +18,7 @@ use crate::answers::AnswerStore;
 use crate::clients::{Client, ClientStore, FileClients, Limiter, OPERATOR, Registry, Role};
 use crate::clock::{Clock, SystemClock};
 use crate::collection::EdgeKind;
-use crate::config::{Config, KeySource, Overrides, StoreConfig};
+use crate::config::{Caution, Config, KeySource, Overrides, StoreConfig};
 use crate::edge::DirectFiles;
 use crate::files;
 use crate::http::inherited::{self, Inherited};
@@ -144,27 +144,28 @@ pub fn create_data_dir(path: &Path) -> Result<()> {
     files::create_folder(path).with_context(|| format!("the data folder {} cannot be made", path.display()))
 }
 
-/// What is open to more than need it, and why that matters. Each may be meant so, as in a container of one's own.
-pub fn exposures(config: &Config) -> Vec<(&'static str, String)> {
-    let mut exposures = Vec::new();
+/// What is allowed and more often a mistake than meant, or open to more than need it. Each may be meant so, as in a container
+/// of one's own.
+pub fn cautions(config: &Config) -> Vec<Caution> {
+    let mut cautions = config.cautions();
     if files::is_open_to_all(&config.data_dir) {
         // Nothing that others put there is believed, but they can take away what is ours.
         let folder = config.data_dir.display();
-        let why = format!("everybody on the machine may write to {folder} and take files away: `chmod o-w` it");
-        exposures.push(("data folder", why));
+        let message = format!("everybody on the machine may write to {folder} and take files away: `chmod o-w` it");
+        cautions.push(Caution { subject: "data folder".into(), message });
     }
     let listen = &config.listen;
     if let (Some(Address::Tcp(download)), Some(Address::Tcp(ops))) = (&listen.download, &listen.ops)
         && download == ops
         && !download.rsplit_once(':').is_some_and(|(host, _)| is_here(host))
     {
-        let why = format!(
+        let message = format!(
             "everybody who reaches downloads on {ops} also reads /metrics and /readyz there: give `listen.ops` an address of \
              its own"
         );
-        exposures.push(("listeners", why));
+        cautions.push(Caution { subject: "listeners".into(), message });
     }
-    exposures
+    cautions
 }
 
 /// Reads the keys from wherever they are.
@@ -221,8 +222,8 @@ impl App {
         let public_url = config.public_url(download).unwrap_or_default();
 
         let parts = Parts::open(&config)?;
-        for (what, why) in exposures(&config) {
-            warn!(what, "{why}");
+        for Caution { subject, message } in cautions(&config) {
+            warn!(what = subject, "{message}");
         }
         let state = parts.into_state(&config, public_url)?;
         let mut listeners: Vec<_> =

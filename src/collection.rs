@@ -78,12 +78,15 @@ impl Collection {
 /// The internal location of the shipped nginx configuration.
 pub const DEFAULT_INTERNAL_PREFIX: &str = "/media/";
 
-/// Whether text can be an internal location: `/`, then `a-z 0-9 _ -`, then `/`. Anything else means different
-/// things on different edges.
+/// The location that links lead to, which no internal one can be.
+const PUBLIC_PREFIX: &str = "/download/";
+
+/// Whether text can be an internal location: `/`, then `a-z 0-9 _ -`, then `/`, so that none lies in another. Anything else
+/// means different things on different edges, and `/download/` is where links lead.
 pub fn is_internal_prefix(text: &str) -> bool {
     let name = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')).unwrap_or_default();
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
-    !name.is_empty() && name.bytes().all(good)
+    !name.is_empty() && name.bytes().all(good) && text != PUBLIC_PREFIX
 }
 
 #[cfg(test)]
@@ -93,7 +96,20 @@ mod tests {
     #[test]
     fn an_internal_prefix_is_one_plain_segment() {
         assert!(is_internal_prefix("/media/") && is_internal_prefix("/a-b_2/"));
-        for bad in ["", "/", "//", "media/", "/media", "/Media/", "/a/b/", "/a b/", "/a%2f/", "/../"] {
+        for bad in [
+            "",
+            "/",
+            "//",
+            "media/",
+            "/media",
+            "/Media/",
+            "/a/b/",
+            "/a b/",
+            "/a%2f/",
+            "/../",
+            "/media/docs/",
+            "/download/",
+        ] {
             assert!(!is_internal_prefix(bad), "{bad}");
         }
     }

@@ -53,7 +53,7 @@ impl Check {
         let mut findings = Findings::default();
         findings.add(Grade::Ok, "configuration", "every setting is understood");
         check_keys(&config, &mut findings);
-        check_exposure(&config, &mut findings);
+        check_cautions(&config, &mut findings);
         check_media(&config, &mut findings);
         process::runtime()?.block_on(async {
             check_store(&config, &mut findings).await;
@@ -78,10 +78,10 @@ fn check_keys(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// What is open to more than need it.
-fn check_exposure(config: &Config, findings: &mut Findings) {
-    for (what, why) in app::exposures(config) {
-        findings.add(Grade::Warning, what, why);
+/// What is allowed, and to be looked at twice.
+fn check_cautions(config: &Config, findings: &mut Findings) {
+    for caution in app::cautions(config) {
+        findings.add(Grade::Warning, &caution.subject, caution.message);
     }
 }
 

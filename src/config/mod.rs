@@ -4,6 +4,7 @@
 //! [`section`] takes values out of it by type; [`settings`] turns them into the parts' own types.
 
 mod callers;
+mod cautions;
 mod keeping;
 mod providers;
 mod section;
@@ -27,6 +28,7 @@ use crate::revocation::redis::RedisConfig;
 use crate::revocation::{Bounds, Mode, StalenessPolicy};
 use crate::telemetry::LogConfig;
 
+pub use self::cautions::Caution;
 pub use self::settings::SETTING_NAMES;
 
 /// Where the file is looked for when nothing is said.

@@ -64,6 +64,11 @@ impl<'e> Section<'e> {
         &self.place
     }
 
+    /// Where a setting stands; the section's own place when it is not set.
+    pub fn place_of(&self, key: &str) -> &Place {
+        self.table.get(key).map_or(&self.place, |node| &node.place)
+    }
+
     /// Whether something is set that nobody has taken yet.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

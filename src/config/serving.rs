@@ -34,20 +34,29 @@ pub fn listen(mut section: Section<'_>, overrides: &Overrides, errors: &Errors) 
     });
     let trusted_proxies =
         section.texts("trusted_proxies").and_then(|list| list.parse(errors, |list| TrustedProxies::parse(&list)));
-    let client_address_header = section
-        .text("client_address_header")
-        .and_then(|name| name.parse(errors, |name| name.parse().map_err(|_| "must be the name of a header")));
+    let client_address_header =
+        section.text("client_address_header").and_then(|name| name.parse(errors, parse_address_header));
     if download.is_none() && api.is_none() && ops.is_none() {
         errors.add(section.place(), "every listener is off: there is nothing to serve");
     }
     section.finish();
+    let trusted_proxies = trusted_proxies.unwrap_or_default();
     ListenConfig {
         download,
         api,
         ops,
         socket_mode: socket_mode.unwrap_or(0o660),
-        trusted_proxies: trusted_proxies.unwrap_or_default(),
+        presumes_address_header: trusted_proxies.has_networks() && client_address_header.is_none(),
+        trusted_proxies,
         client_address_header: client_address_header.unwrap_or(http::HeaderName::from_static("x-real-ip")),
+    }
+}
+
+fn parse_address_header(name: String) -> Result<http::HeaderName, &'static str> {
+    match name.parse() {
+        Ok(http::header::FORWARDED) => Err("cannot be \"forwarded\": name a header that holds addresses alone"),
+        Ok(name) => Ok(name),
+        Err(_) => Err("must be the name of a header"),
     }
 }
 

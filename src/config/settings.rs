@@ -9,7 +9,7 @@ use super::keeping::{self, Revocation};
 use super::providers;
 use super::section::{Errors, Section};
 use super::serving;
-use super::tree::Table;
+use super::tree::{Place, Table};
 use super::{Config, DEFAULT_DATA_DIR, KeySource, Overrides, StoreConfig};
 use crate::collection::{Collection, EdgeKind, MAX_RESUME_GRACE, is_internal_prefix};
 use crate::key_file;
@@ -200,24 +200,17 @@ fn keys(mut section: Section<'_>, data_dir: &Path, errors: &Errors) -> KeySource
 }
 
 fn collections(section: Section<'_>, overrides: &Overrides, errors: &Errors) -> BTreeMap<String, Collection> {
-    let mut collections: BTreeMap<String, Collection> = BTreeMap::new();
+    let mut collections = BTreeMap::new();
+    let mut locations = Vec::new();
     for (name, section) in section.sections() {
         let media = overrides.media.clone().filter(|_| name == DEFAULT_COLLECTION);
-        let place = section.place().clone();
+        let place = section.place_of("internal_prefix").clone();
         if let Some(collection) = collection(&name, section, media, errors) {
-            if let Some((other, _)) = collections.iter().find(|(_, other)| is_confusable(other, &collection)) {
-                let prefix = &collection.internal_prefix;
-                errors.add(
-                    &place,
-                    &format!(
-                        "`collections.{name}` and `collections.{other}` have the `internal_prefix` {prefix} in common, so \
-                         links of one would open files of the other: give each its own, or both the same `root`"
-                    ),
-                );
-            }
+            locations.push((place, collection.clone()));
             collections.insert(name, collection);
         }
     }
+    report_shared_locations(&locations, errors);
     let is_wanted = collections.is_empty() || overrides.media.is_some();
     if is_wanted
         && !collections.contains_key(DEFAULT_COLLECTION)
@@ -247,7 +240,7 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
             if is_internal_prefix(&text) {
                 Ok(text)
             } else {
-                Err("must look like \"/media/\": one segment of a-z, 0-9, _ and -")
+                Err("must look like \"/media/\": one segment of a-z, 0-9, _ and -, not \"/download/\"")
             }
         })
     });
@@ -307,12 +300,32 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
     Some(collection)
 }
 
-/// Whether an edge could not tell the files of two collections apart although they are different ones.
-fn is_confusable(one: &Collection, other: &Collection) -> bool {
-    let is_by_edge = one.edge == EdgeKind::Nginx && other.edge == EdgeKind::Nginx;
-    let (a, b) = (&one.root, &other.root);
-    let is_one_root = !a.as_os_str().is_empty() && (a == b || (is_inside(a, b) && is_inside(b, a)));
-    is_by_edge && one.internal_prefix == other.internal_prefix && !is_one_root
+/// One internal location of nginx is one folder: of two collections that share it, links of one would lead to files of the
+/// other, past the callers' policies. Two of one root may share it.
+fn report_shared_locations(locations: &[(Place, Collection)], errors: &Errors) {
+    let of_nginx: Vec<_> = locations.iter().filter(|(_, one)| one.edge == EdgeKind::Nginx).collect();
+    for (at, (place, one)) in of_nginx.iter().enumerate() {
+        let is_same = |(_, other): &&&(Place, Collection)| {
+            other.internal_prefix == one.internal_prefix && !is_one_folder(&other.root, &one.root)
+        };
+        if let Some((other_place, other)) = of_nginx[..at].iter().find(is_same) {
+            errors.add(
+                place,
+                &format!(
+                    "collections `{}` ({other_place}) and `{}` are both behind `internal_prefix` \"{}\": nginx has one folder \
+                     there; give each its own, or both the same `root`",
+                    other.name().as_str(),
+                    one.name().as_str(),
+                    one.internal_prefix,
+                ),
+            );
+        }
+    }
+}
+
+/// Whether two roots are known to be the same folder, which need not be there yet.
+fn is_one_folder(one: &Path, other: &Path) -> bool {
+    resolved(one).is_some_and(|folder| resolved(other) == Some(folder))
 }
 
 fn log(mut section: Section<'_>, errors: &Errors) -> LogConfig {
@@ -342,21 +355,20 @@ fn parse_public_url(url: String) -> Result<String, &'static str> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// Whether a folder is another or lies in it, as far as both exist.
-fn is_inside(inner: &Path, outer: &Path) -> bool {
-    let absolute = |path: &Path| {
-        let mut existing = std::path::absolute(path).ok()?;
-        let mut rest = Vec::new();
-        loop {
-            if let Ok(real) = existing.canonicalize() {
-                return Some(rest.iter().rev().fold(real, |path, name| path.join(name)));
-            }
-            rest.push(existing.file_name()?.to_owned());
-            existing.pop();
+/// Whether a folder is another or lies in it.
+pub fn is_inside(inner: &Path, outer: &Path) -> bool {
+    resolved(inner).zip(resolved(outer)).is_some_and(|(inner, outer)| inner.starts_with(outer))
+}
+
+/// A path without links, as far as it exists; below that its names as they stand.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let mut existing = std::path::absolute(path).ok()?;
+    let mut rest = Vec::new();
+    loop {
+        if let Ok(real) = existing.canonicalize() {
+            return Some(rest.iter().rev().fold(real, |path, name| path.join(name)));
         }
-    };
-    match (absolute(inner), outer.canonicalize().ok()) {
-        (Some(inner), Some(outer)) => inner.starts_with(outer),
-        _ => false,
+        rest.push(existing.file_name()?.to_owned());
+        existing.pop();
     }
 }

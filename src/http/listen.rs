@@ -64,6 +64,8 @@ pub struct ListenConfig {
     pub trusted_proxies: TrustedProxies,
     /// Where a trusted proxy says who its client is.
     pub client_address_header: HeaderName,
+    /// Whether proxies are trusted by their address and the configuration does not say which header they set.
+    pub presumes_address_header: bool,
 }
 
 /// Proxies whose word about the client's address is taken; nobody's by default.
@@ -90,6 +92,11 @@ impl TrustedProxies {
             }
         }
         Ok(proxies)
+    }
+
+    /// Whether proxies are trusted by their address, and not only those that may open a Unix socket.
+    pub const fn has_networks(&self) -> bool {
+        !self.networks.is_empty()
     }
 
     fn trusts(&self, peer: Peer) -> bool {
@@ -221,6 +228,7 @@ mod tests {
             trusted_proxies: TrustedProxies::parse(&trusted.iter().map(ToString::to_string).collect::<Vec<_>>())
                 .unwrap(),
             client_address_header: HeaderName::from_static("x-forwarded-for"),
+            presumes_address_header: false,
         };
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "6.6.6.6, 203.0.113.9".parse().unwrap());
