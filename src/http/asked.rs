@@ -20,10 +20,12 @@ use super::fields::Fields;
 use super::listen::Peer;
 use crate::edge::{DELIVERY, Delivery};
 
-static URI: [HeaderName; 2] = [HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-forwarded-uri")];
+/// Names of the address that an edge was asked for.
+static ADDRESS: [HeaderName; 2] =
+    [HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-forwarded-uri")];
+/// Names of the method that it was asked with.
 static METHOD: [HeaderName; 2] =
     [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
-static SENDER: [HeaderName; 1] = [DELIVERY];
 
 /// Who asks for what.
 pub struct Asked<'r, F: ?Sized> {
@@ -54,7 +56,7 @@ pub enum Sender {
 impl<F: Fields + ?Sized> Asked<'_, F> {
     /// Where the fields go that describe the file.
     pub fn delivery(&self) -> Delivery {
-        Delivery::of(self.fields.agreed(&SENDER))
+        Delivery::of(self.fields.agreed(&[DELIVERY]))
     }
 
     /// Whether bytes are wanted: a HEAD is no download.
@@ -73,7 +75,7 @@ impl<F: Fields + ?Sized> Asked<'_, F> {
 
 /// The path an edge was asked for, without its query; `None` when the fields name none, or two.
 pub fn original_path(headers: &HeaderMap) -> Option<&str> {
-    let value = std::str::from_utf8(headers.agreed(&URI)?).ok()?;
+    let value = std::str::from_utf8(headers.agreed(&ADDRESS)?).ok()?;
     Some(value.split_once('?').map_or(value, |(path, _)| path))
 }
 
@@ -129,11 +131,10 @@ mod tests {
         for original in &choices {
             for forwarded in &choices {
                 let mut map = HeaderMap::new();
-                for value in original {
-                    map.append(&METHOD[0], value.parse().unwrap());
-                }
-                for value in forwarded {
-                    map.append(&METHOD[1], value.parse().unwrap());
+                for (name, values) in [(&METHOD[0], original), (&METHOD[1], forwarded)] {
+                    for value in values {
+                        map.append(name, value.parse().unwrap());
+                    }
                 }
                 let said: Vec<_> = original.iter().chain(forwarded).collect();
                 let is_head = !said.is_empty() && said.iter().all(|value| **value == "HEAD");

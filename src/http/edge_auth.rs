@@ -25,8 +25,9 @@ const REASON: HeaderName = HeaderName::from_static("x-linkgate-reason");
 /// May this address be downloaded?
 ///
 /// For edges that only ask whether to allow (nginx's `auth_request`, forward auth of Traefik or Caddy) and open the file
-/// themselves. The address that the client asked for stands in `X-Original-URI` or `X-Forwarded-Uri`: all lines name the same.
-/// An address that could be read in two ways (percent-encoding, `//`, dots) is refused. No answer is a redirect.
+/// themselves. The address that the client asked for stands in `X-Original-URI` or `X-Forwarded-Uri`; lines that
+/// differ name none. An address that could be read in two ways (percent-encoding, `//`, dots) is refused. No answer is a
+/// redirect.
 #[utoipa::path(
     get, path = "/auth", operation_id = "authorizeDownload", tag = tags::DOWNLOADS, security(()),
     params(edges::AuthHeaders), responses(edges::Judged)

@@ -200,3 +200,49 @@ fn without_redis_only_counted_links_wait() {
     crate::support::eventually("it is counted again", || site.get(&counted, 2) == 200);
     assert_eq!([3, 4].map(|client| site.get(&counted, client)), [200, 410], "nothing was counted twice");
 }
+
+#[test]
+fn a_client_behind_an_edge_that_passes_its_fields_on_cannot_pass_a_get_off_as_a_head() {
+    let linkgate = Builder::new().start();
+    let ask = |link: &str, client: u8, methods: &[(&str, &str)]| {
+        let client = format!("203.0.113.{client}");
+        let mut headers = vec![("X-Forwarded-Uri", link), ("X-Real-IP", client.as_str())];
+        headers.extend(methods);
+        linkgate.get_as("GET", "/auth", &headers).status
+    };
+    const EDGES: (&str, &str) = ("X-Forwarded-Method", "GET");
+    for added in [
+        &[][..],
+        &[("X-Original-Method", "HEAD")],
+        &[("X-Original-Method", "head")],
+        &[("X-Original-Method", "")],
+        &[("X-Original-Method", "HEAD, HEAD")],
+        &[("X-Forwarded-Method", "HEAD")],
+        &[("X-Original-Method", "HEAD"), ("X-Original-Method", "HEAD")],
+        &[("x-original-method", "HEAD"), ("x-forwarded-method", "HEAD")],
+    ] {
+        for is_first in [true, false] {
+            let link = path_of(&linkgate.mint(&json!({ "path": "a.txt", "max_downloads": 1 })));
+            let methods = if is_first { [added, &[EDGES]].concat() } else { [&[EDGES], added].concat() };
+            let statuses = [1, 2, 3].map(|client| ask(&link, client, &methods));
+            assert_eq!(statuses, [204, 403, 403], "{methods:?}");
+        }
+    }
+    // One alone that is no HEAD, or none at all, is a GET as well.
+    for methods in
+        [&[][..], &[("X-Original-Method", "head")], &[("X-Original-Method", "HEAD"), ("X-Original-Method", "")]]
+    {
+        let link = path_of(&linkgate.mint(&json!({ "path": "a.txt", "max_downloads": 1 })));
+        assert_eq!([1, 2, 3].map(|client| ask(&link, client, methods)), [204, 403, 403], "{methods:?}");
+    }
+    // Where all say so it is a HEAD.
+    let link = path_of(&linkgate.mint(&json!({ "path": "a.txt", "max_downloads": 1 })));
+    for methods in [
+        &[("X-Forwarded-Method", "HEAD")][..],
+        &[("X-Original-Method", "HEAD"), ("X-Forwarded-Method", "HEAD")],
+        &[("X-Original-Method", "HEAD"), ("X-Original-Method", "HEAD")],
+    ] {
+        assert_eq!([1, 2, 3].map(|client| ask(&link, client, methods)), [204; 3], "{methods:?}");
+    }
+    assert_eq!([1, 2].map(|client| ask(&link, client, &[EDGES])), [204, 403]);
+}

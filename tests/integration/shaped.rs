@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::edges::{Edge, Site, sites};
 use crate::support::eventually;
 use crate::support::linkgate::{Builder, path_of};
 
@@ -67,4 +68,84 @@ fn without_a_grace_nothing_is_gone_on_with_after_the_end() {
     let link = linkgate.mint(&json!({ "path": "a.bin", "expires_in": 1 }));
     eventually("the link has expired", || linkgate.status(&path_of(&link)) == 410);
     assert_eq!(linkgate.get_as("GET", &path_of(&link), &[("Range", "bytes=4-")]).status, 410);
+}
+
+/// Every combination of range, `If-Range` and condition, at every edge.
+#[test]
+fn after_the_end_no_request_gets_the_first_byte() {
+    for Site { name, linkgate, edge } in sites("resume_grace = \"1h\"") {
+        let is_nginx = matches!(edge, Edge::Nginx(_));
+        linkgate.file("a.bin", b"0123456789");
+        let etag = edge.request("GET", &linkgate.link("a.bin"), &[]).header("etag").unwrap();
+        let link = path_of(&linkgate.mint(&json!({ "path": "a.bin", "expires_in": 1 })));
+        let get = |headers: &[(&str, &str)]| edge.request("GET", &link, headers);
+        eventually("the link has expired", || get(&[]).status == 410);
+        assert_eq!(
+            (get(&[("Range", "bytes=4-")]).status, get(&[("Range", "bytes=4-")]).text()),
+            (206, "456789".into())
+        );
+        let ranges = [
+            "bytes=1-",
+            "bytes=0-",
+            "bytes=-3",
+            "bytes=-99",
+            "bytes=1-,0-",
+            "bytes=0-0,1-",
+            "bytes=-1,1-",
+            "bytes=1-2,4-5",
+            "bytes=1-,",
+            "bytes=,1-",
+            "bytes=\t1-",
+            "bytes=00-",
+            "bytes=+1-",
+            "bytes=1-0",
+            "bytes= 1-",
+            "Bytes=1-",
+            "bytes=99-",
+            "items=1-",
+            "bytes=1-99999999999999999999",
+            "bytes=99999999999999999999-",
+            "",
+        ];
+        let conditions =
+            ["", "\"x\"", "W/\"x\"", "x", "Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT", &etag];
+        for range in ranges {
+            for condition in conditions {
+                for unless in [&[][..], &[("If-None-Match", "\"y\"")], &[("If-Match", "*")]] {
+                    let mut headers = vec![("Range", range), ("If-Range", condition)];
+                    headers.extend(unless);
+                    // nginx obeys an `If-Range` without a value, and cannot say that it is there.
+                    if condition.is_empty() && is_nginx {
+                        continue;
+                    }
+                    let answer = get(&headers);
+                    assert!(matches!(answer.status, 206 | 410 | 416), "{name} {headers:?}: {}", answer.status);
+                    assert!(
+                        answer.status != 206 || !answer.body.contains(&b'0'),
+                        "{name} {headers:?}: {}",
+                        answer.text()
+                    );
+                    assert!(answer.status != 410 || answer.json()["status"] == 410, "{name} {headers:?}");
+                    // Only nginx knows whether its file is the one that the client means.
+                    assert!(answer.status == 410 || !is_nginx, "{name} {headers:?}: {}", answer.status);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_unchanged_is_gone_on_with_after_the_end_where_linkgate_sends_it() {
+    let linkgate = Builder::new().setting("resume_grace = \"1h\"").start();
+    linkgate.file("a.bin", b"0123456789");
+    let etag = linkgate.get(&linkgate.link("a.bin")).header("etag").unwrap();
+    let link = linkgate.mint(&json!({ "path": "a.bin", "expires_in": 1 }));
+    let go_on =
+        |condition: &str| linkgate.get_as("GET", &path_of(&link), &[("Range", "bytes=4-"), ("If-Range", condition)]);
+    eventually("the link has expired", || linkgate.status(&path_of(&link)) == 410);
+    assert_eq!((go_on(&etag).status, go_on(&etag).text()), (206, "456789".into()));
+    let over = go_on("\"another\"");
+    assert_eq!((over.status, over.json()["type"].as_str()), (410, Some("urn:linkgate:problem:expired")));
+    assert_eq!(over.header("x-linkgate-token-id").as_deref(), link["id"].as_str());
+    assert_eq!(over.header("etag"), None, "nothing is said about the file");
 }

@@ -29,11 +29,14 @@ pub struct Wishes {
     /// One range of bytes; of several, the whole file is sent.
     #[param(rename = "Range", nullable = false, example = "bytes=0-1023")]
     range: Option<String>,
+    /// Send the range only while the file still has this `ETag` or date, and else the whole file.
+    #[param(rename = "If-Range", nullable = false)]
+    if_range: Option<String>,
     /// Answer 304 when the file still has this `ETag`.
     #[param(rename = "If-None-Match", nullable = false)]
     if_none_match: Option<String>,
     /// `deferred`: name disposition and caching in `X-Linkgate-Disposition` and `X-Linkgate-Cache-Control` instead, so that
-    /// an edge can leave them off its own 404.
+    /// an edge can leave them off its own 404; the same with the policy of what a browser may run.
     #[param(rename = "X-Linkgate-Delivery", nullable = false, example = "deferred")]
     delivery: Option<String>,
 }
@@ -46,10 +49,10 @@ pub struct AuthHeaders {
     /// The address that the client asked for, as nginx names it.
     #[param(rename = "X-Original-URI", nullable = false, example = "/download/image/AQAAAAGrFsVO")]
     original_uri: Option<String>,
-    /// The same, as Traefik and Caddy name it.
+    /// The same, as Traefik and Caddy name it. Every line of both must say the same.
     #[param(rename = "X-Forwarded-Uri", nullable = false)]
     forwarded_uri: Option<String>,
-    /// The client's method: a `HEAD` takes no download of a counted link.
+    /// The client's method: a `HEAD` takes no download of a counted link. Unless every line of both names says `HEAD`, it is a `GET`.
     #[param(rename = "X-Original-Method", nullable = false, example = "GET")]
     original_method: Option<String>,
     /// The same, as Traefik and Caddy name it.
@@ -66,6 +69,10 @@ impl IntoResponses for Permitted {
         let file_headers = [
             ("Content-Disposition", "`attachment` or `inline`, and the name in a form that is safe for any client."),
             ("Cache-Control", "`private, max-age=` the rest of the link's life, at most the collection's `cache`."),
+            (
+                "Content-Security-Policy",
+                "A sandbox without scripts, unless the file is a picture, a film, a sound or a PDF.",
+            ),
             ("X-Content-Type-Options", "`nosniff`"),
             ("Referrer-Policy", "`no-referrer`"),
             ("X-Linkgate-Token-Id", "The link's id, for the edge's log."),
@@ -115,13 +122,14 @@ impl IntoResponses for Judged {
             ("X-Linkgate-Disposition", "The `Content-Disposition` to send it with."),
             ("X-Linkgate-Cache-Control", "The `Cache-Control` to send it with."),
             ("X-Linkgate-Content-Type", "The media type to send it with, if the link names one."),
+            ("X-Linkgate-Content-Security-Policy", "The `Content-Security-Policy` to send it with, if it needs one."),
             ("X-Linkgate-Token-Id", "The link's id, for the edge's log."),
         ];
         let missing = [("X-Linkgate-Reason", "`missing`"), ("WWW-Authenticate", "`Linkgate`")];
         let reasons = "`invalid`; `expired`, `revoked` or `used` when the link is over; `stale` when it is not known what is revoked.";
         BTreeMap::from([
             ("204".into(), answer("Permitted. The answer names the file and what goes onto it.", &file)),
-            ("401".into(), answer("No address in the request, or two.", &missing)),
+            ("401".into(), answer("No address in the request, or two that differ.", &missing)),
             ("403".into(), answer("Not permitted.", &[("X-Linkgate-Reason", reasons)])),
         ])
     }
