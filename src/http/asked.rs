@@ -27,6 +27,9 @@ static ADDRESS: [HeaderName; 2] =
 static METHOD: [HeaderName; 2] =
     [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
 
+/// The one field whose lines are a list by custom: proxies add a line of their own below the others.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// Who asks for what.
 pub struct Asked<'r, F: ?Sized> {
     pub peer: Peer,
@@ -87,11 +90,12 @@ pub fn original_method(headers: &HeaderMap) -> Method {
     }
 }
 
-/// The client's address as a trusted proxy names it. All lines are one list, which grows to the right: the last item is
-/// the proxy's own observation.
+/// The client's address as a trusted proxy names it. A list grows to the right, line by line where it is `X-Forwarded-For`:
+/// its last item is the proxy's own observation. Of any other field the lines agree, or one may be the client's own.
 pub fn client_address<F: Fields + ?Sized>(fields: &F, name: &HeaderName) -> Option<IpAddr> {
-    let line = std::str::from_utf8(fields.lines(name).next_back()?).ok()?;
-    line.rsplit(',').next()?.trim().parse().ok()
+    let line =
+        if *name == FORWARDED_FOR { fields.lines(name).next_back() } else { fields.agreed(std::slice::from_ref(name)) };
+    std::str::from_utf8(line?).ok()?.rsplit(',').next()?.trim().parse().ok()
 }
 
 /// Whether a `Range` is one range of bytes (RFC 9110 §14.1.2) that does not begin at the first of them. A range of the
@@ -220,5 +224,21 @@ mod tests {
             assert_eq!(address(&["x-forwarded-for: 203.0.113.9", &format!("x-forwarded-for: {bad}")]), None, "{bad}");
         }
         assert_eq!(address(&["x-real-ip: 203.0.113.9"]), None);
+    }
+
+    #[test]
+    fn lines_of_a_field_that_is_no_list_agree_or_name_no_address() {
+        let name = HeaderName::from_static("x-real-ip");
+        let address = |lines: &[&str]| client_address(&fields(lines), &name).map(|address| address.to_string());
+        let found = Some("203.0.113.9".to_owned());
+        assert_eq!(address(&["x-real-ip: 203.0.113.9"]), found);
+        assert_eq!(address(&["x-real-ip: 6.6.6.6, 203.0.113.9"]), found);
+        assert_eq!(address(&["x-real-ip: 203.0.113.9", "x-real-ip: 203.0.113.9"]), found);
+        assert_eq!(address(&["x-real-ip: 203.0.113.9", "x-forwarded-for: 6.6.6.6"]), found);
+        for other in ["6.6.6.6", "", "unknown"] {
+            let other = format!("x-real-ip: {other}");
+            assert_eq!(address(&[&other, "x-real-ip: 203.0.113.9"]), None, "{other}");
+            assert_eq!(address(&["x-real-ip: 203.0.113.9", &other]), None, "{other}");
+        }
     }
 }

@@ -14,6 +14,7 @@
 mod support;
 
 mod api;
+mod asked;
 mod browser;
 mod cli;
 mod client_commands;
