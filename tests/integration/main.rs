@@ -29,6 +29,7 @@ mod faults;
 mod history;
 mod hostile;
 mod isolation;
+mod kept_answers;
 mod loading;
 mod login;
 mod modes;
