@@ -24,7 +24,7 @@ use crate::files;
 use crate::http::inherited::{self, Inherited};
 use crate::http::listen::{Address, Listener};
 use crate::http::slots::Slots;
-use crate::http::{AppState, Audience, Caller, Metrics, Routes, server};
+use crate::http::{AppState, Audience, Caller, Metrics, Routes, UnderWay, server};
 use crate::http_client::is_here;
 use crate::identity::Logins;
 use crate::keeper::Keeper;
@@ -115,6 +115,7 @@ impl Parts {
             client_store: self.clients,
             limiter: Limiter::default(),
             answers: self.answers,
+            under_way: UnderWay::default(),
             logins: Arc::new(Logins::new(&config.identity_providers, Arc::clone(&self.clock))),
             clock: self.clock,
             metrics: Metrics::default(),
@@ -275,6 +276,16 @@ impl App {
                 server::serve(listener, Arc::new(routes), limits, slots, draining).await;
             });
         }
+        // What is carried out for callers who have left belongs to no connection.
+        servers.spawn({
+            let (state, mut draining) = (Arc::clone(&state), draining.clone());
+            async move {
+                drop(draining.wait_for(|draining| *draining).await);
+                if tokio::time::timeout(limits.drain_timeout, state.under_way.end()).await.is_err() {
+                    warn!("requests whose callers had left were still under way when the drain timeout ended");
+                }
+            }
+        });
         tokio::spawn({
             let state = Arc::clone(&state);
             async move {

@@ -194,7 +194,8 @@ impl From<&Client> for ClientRecord {
 }
 
 impl PolicyRecord {
-    fn new(policy: &MintPolicy, rates: &RateRules) -> Self {
+    /// What a policy and rates would be written down as.
+    pub fn new(policy: &MintPolicy, rates: &RateRules) -> Self {
         let FeatureRules { required, permitted } = policy.features;
         let rate = |quota: Option<Quota>| quota.map(|quota| u64::from(quota.per_second()));
         let burst = |quota: Option<Quota>| {

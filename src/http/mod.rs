@@ -71,6 +71,7 @@ use utoipa_axum::routes;
 
 use self::asked::Asked;
 pub use self::credentials::Caller;
+pub use self::idempotency::UnderWay;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};
 pub use self::problem::{Problem, ProblemKind, TYPE_PREFIX};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::UnderWay;
 use super::listen::ListenConfig;
 use super::metrics::Metrics;
 use super::server::Limits;
@@ -40,6 +41,7 @@ pub struct AppState {
     pub client_store: Arc<dyn ClientStore>,
     pub limiter: Limiter,
     pub answers: Arc<dyn AnswerStore>,
+    pub under_way: UnderWay,
     pub logins: Arc<Logins>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,

@@ -31,6 +31,7 @@ mod history;
 mod hostile;
 mod inert;
 mod isolation;
+mod kept_answers;
 mod loading;
 mod login;
 mod modes;

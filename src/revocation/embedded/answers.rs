@@ -1,28 +1,33 @@
-//! Answers that are kept for a while, in a table of their own.
+//! Answers that are kept for a while, in a file of their own: what callers fill takes no room from revocations there.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use super::tables::{Outcome, commit, failed};
+use super::tables::{commit, failed};
 use super::{EmbeddedStore, storage_error};
-use crate::answers::AnswerStore;
+use crate::answers::{AnswerStore, Budget, ENTRY_BYTES, Place};
 use crate::clock::UnixMillis;
 use crate::revocation::StoreError;
 
-/// Name → until when it is kept, and the value.
-const ANSWERS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("answers");
-/// Until when it is kept, and the name.
-const BY_END: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("answers_by_end");
+/// Caller and name → its number in the caller's order, when it ends, and the value.
+const ANSWERS: TableDefinition<'_, (&str, &str), (u64, u64, &[u8])> = TableDefinition::new("answers");
+/// Caller and number → name.
+const ORDER: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("answers_in_order");
+/// When it ends, caller and name.
+const BY_END: TableDefinition<'_, (u64, &str, &str), ()> = TableDefinition::new("answers_by_end");
+/// Caller → bytes; a party's letter → those of all its callers.
+const BYTES: TableDefinition<'_, &str, u64> = TableDefinition::new("bytes");
+/// Party, bytes and caller.
+const BY_BYTES: TableDefinition<'_, (&str, u64, &str), ()> = TableDefinition::new("callers_by_bytes");
 /// Answers forgotten in one sweep.
 const SWEEP_BATCH: usize = 200;
 
 /// Makes the tables.
 pub fn create(database: &Database) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(failed)?;
-    transaction.open_table(ANSWERS).map_err(failed)?;
-    transaction.open_table(BY_END).map_err(failed)?;
+    Tables::open(&transaction)?;
     commit(transaction)
 }
 
@@ -38,66 +43,170 @@ pub fn any_over(database: &Database, now: UnixMillis) -> Result<bool, StoreError
 pub fn forget(database: &Database, now: UnixMillis) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(failed)?;
     {
-        let mut answers = transaction.open_table(ANSWERS).map_err(failed)?;
-        let mut by_end = transaction.open_table(BY_END).map_err(failed)?;
+        let mut tables = Tables::open(&transaction)?;
         let mut over = Vec::new();
-        for entry in by_end.range(..(now.0, "")).map_err(storage_error)?.take(SWEEP_BATCH) {
+        for entry in tables.by_end.range(..(now.0, "", "")).map_err(storage_error)?.take(SWEEP_BATCH) {
             let (key, _) = entry.map_err(storage_error)?;
-            over.push((key.value().0, key.value().1.to_owned()));
+            let (_, caller, name) = key.value();
+            over.push((caller.to_owned(), name.to_owned()));
         }
-        for (end, name) in over {
-            by_end.remove((end, name.as_str())).map_err(storage_error)?;
-            answers.remove(name.as_str()).map_err(storage_error)?;
+        for (caller, name) in over {
+            tables.remove(&caller, &name)?;
         }
     }
     commit(transaction)
 }
 
-/// Puts a value under a name, or frees it; answers the value that was there. What is there is left alone when
-/// `only_if_free`.
+/// What became of a value.
+#[derive(Debug, PartialEq, Eq)]
+struct Put {
+    /// What was in the place.
+    before: Option<Vec<u8>>,
+    /// Whether the value is there now.
+    is_kept: bool,
+}
+
+/// Puts a value in a place until its end, or frees the place. What is there is left alone when `only_if_free`.
 fn put(
     database: &Database,
-    name: &str,
+    place: &Place,
     value: Option<(UnixMillis, &[u8])>,
+    budget: Budget,
     now: UnixMillis,
     only_if_free: bool,
-) -> Result<Option<Vec<u8>>, StoreError> {
+) -> Result<Put, StoreError> {
+    let party = place.party.letter();
+    let caller = format!("{party}:{}", place.caller);
     let transaction = database.begin_write().map_err(failed)?;
     let before;
+    let fitting = value.filter(|(_, value)| cost(value) <= budget.each);
     {
-        let mut answers = transaction.open_table(ANSWERS).map_err(failed)?;
-        let mut by_end = transaction.open_table(BY_END).map_err(failed)?;
-        let known = answers.get(name).map_err(storage_error)?.map(|entry| (entry.value().0, entry.value().1.to_vec()));
-        before = known.as_ref().filter(|(end, _)| *end >= now.0).map(|(_, value)| value.clone());
+        let mut tables = Tables::open(&transaction)?;
+        before = tables.alive(&caller, &place.name, now)?;
         if only_if_free && before.is_some() {
-            return Ok(before);
+            return Ok(Put { before, is_kept: false });
         }
-        if let Some((end, _)) = known {
-            by_end.remove((end, name)).map_err(storage_error)?;
-            answers.remove(name).map_err(storage_error)?;
+        tables.remove(&caller, &place.name)?;
+        if let Some((end, value)) = fitting {
+            tables.insert(&caller, &place.name, end, value)?;
         }
-        if let Some((end, value)) = value {
-            answers.insert(name, (end.0, value)).map_err(storage_error)?;
-            by_end.insert((end.0, name), ()).map_err(storage_error)?;
+        while tables.bytes(&caller)? > budget.each {
+            tables.remove_oldest(&caller)?;
+        }
+        while tables.bytes(party)? > budget.all {
+            let Some(most) = tables.caller_with_most(party)? else { break };
+            tables.remove_oldest(&most)?;
         }
     }
     commit(transaction)?;
-    Ok(before)
+    Ok(Put { before, is_kept: fitting.is_some() })
+}
+
+/// What a value takes, in bytes.
+const fn cost(value: &[u8]) -> u64 {
+    value.len() as u64 + ENTRY_BYTES
+}
+
+/// All tables, open for writing. A caller goes by `<letter of its party>:<caller>`.
+struct Tables<'t> {
+    answers: Table<'t, (&'static str, &'static str), (u64, u64, &'static [u8])>,
+    order: Table<'t, (&'static str, u64), &'static str>,
+    by_end: Table<'t, (u64, &'static str, &'static str), ()>,
+    bytes: Table<'t, &'static str, u64>,
+    by_bytes: Table<'t, (&'static str, u64, &'static str), ()>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            answers: transaction.open_table(ANSWERS).map_err(failed)?,
+            order: transaction.open_table(ORDER).map_err(failed)?,
+            by_end: transaction.open_table(BY_END).map_err(failed)?,
+            bytes: transaction.open_table(BYTES).map_err(failed)?,
+            by_bytes: transaction.open_table(BY_BYTES).map_err(failed)?,
+        })
+    }
+
+    /// The value in a place, unless its time is over.
+    fn alive(&self, caller: &str, name: &str, now: UnixMillis) -> Result<Option<Vec<u8>>, StoreError> {
+        let known = self.answers.get((caller, name)).map_err(storage_error)?;
+        Ok(known.filter(|entry| entry.value().1 >= now.0).map(|entry| entry.value().2.to_vec()))
+    }
+
+    fn insert(&mut self, caller: &str, name: &str, end: UnixMillis, value: &[u8]) -> Result<(), StoreError> {
+        let last = self.order.range((caller, 0)..=(caller, u64::MAX)).map_err(storage_error)?.next_back();
+        let number = last.transpose().map_err(storage_error)?.map_or(0, |(key, _)| key.value().1 + 1);
+        self.answers.insert((caller, name), (number, end.0, value)).map_err(storage_error)?;
+        self.order.insert((caller, number), name).map_err(storage_error)?;
+        self.by_end.insert((end.0, caller, name), ()).map_err(storage_error)?;
+        let bytes = self.bytes(caller)?;
+        self.account(caller, bytes, bytes + cost(value))
+    }
+
+    fn remove(&mut self, caller: &str, name: &str) -> Result<(), StoreError> {
+        let (number, end, cost) = {
+            let Some(entry) = self.answers.remove((caller, name)).map_err(storage_error)? else { return Ok(()) };
+            let (number, end, value) = entry.value();
+            (number, end, cost(value))
+        };
+        self.order.remove((caller, number)).map_err(storage_error)?;
+        self.by_end.remove((end, caller, name)).map_err(storage_error)?;
+        let bytes = self.bytes(caller)?;
+        self.account(caller, bytes, bytes.saturating_sub(cost))
+    }
+
+    fn remove_oldest(&mut self, caller: &str) -> Result<(), StoreError> {
+        let oldest = {
+            let first = self.order.range((caller, 0)..=(caller, u64::MAX)).map_err(storage_error)?.next();
+            first.transpose().map_err(storage_error)?.map(|(_, name)| name.value().to_owned())
+        };
+        match oldest {
+            Some(name) => self.remove(caller, &name),
+            None => self.account(caller, self.bytes(caller)?, 0),
+        }
+    }
+
+    fn bytes(&self, whose: &str) -> Result<u64, StoreError> {
+        Ok(self.bytes.get(whose).map_err(storage_error)?.map_or(0, |bytes| bytes.value()))
+    }
+
+    /// Notes what a caller takes now, and with it what all do.
+    fn account(&mut self, caller: &str, before: u64, now: u64) -> Result<(), StoreError> {
+        let party = caller.split(':').next().unwrap_or_default();
+        let all = self.bytes(party)?.saturating_sub(before) + now;
+        self.bytes.insert(party, all).map_err(storage_error)?;
+        self.by_bytes.remove((party, before, caller)).map_err(storage_error)?;
+        if now > 0 {
+            self.bytes.insert(caller, now).map_err(storage_error)?;
+            self.by_bytes.insert((party, now, caller), ()).map_err(storage_error)?;
+        } else {
+            self.bytes.remove(caller).map_err(storage_error)?;
+        }
+        Ok(())
+    }
+
+    fn caller_with_most(&self, party: &str) -> Result<Option<String>, StoreError> {
+        let callers = self.by_bytes.range((party, 0, "")..(party, u64::MAX, "")).map_err(storage_error)?;
+        let most = { callers }.next_back().transpose().map_err(storage_error)?;
+        Ok(most.map(|(key, _)| key.value().2.to_owned()))
+    }
 }
 
 impl EmbeddedStore {
     async fn put_answer(
         &self,
-        name: &str,
+        place: &Place,
         value: Option<(&[u8], Duration)>,
         only_if_free: bool,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let name = name.to_owned();
+    ) -> Result<Put, StoreError> {
+        let place = place.clone();
         let value = value.map(|(value, hold)| (value.to_vec(), hold));
+        let _turn = self.inner.keepers.acquire().await.map_err(|closed| StoreError::Failed(closed.to_string()))?;
         self.run(move |inner| {
             let now = inner.clock.now().wall;
             let value = value.as_ref().map(|(value, hold)| (now.plus(*hold), value.as_slice()));
-            inner.write(|database| Ok((put(database, &name, value, now, only_if_free)?, Outcome::Nothing)))
+            let put = |database: &Database| put(database, &place, value, place.party.budget(), now, only_if_free);
+            inner.answers.write(put, |put| put)
         })
         .await
     }
@@ -105,29 +214,45 @@ impl EmbeddedStore {
 
 #[async_trait]
 impl AnswerStore for EmbeddedStore {
-    async fn claim(&self, name: &str, value: &[u8], hold: Duration) -> Result<Option<Vec<u8>>, StoreError> {
-        self.put_answer(name, Some((value, hold)), true).await
+    async fn claim(&self, place: &Place, value: &[u8], hold: Duration) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.put_answer(place, Some((value, hold)), true).await?.before)
     }
 
-    async fn keep(&self, name: &str, value: &[u8], hold: Duration) -> Result<(), StoreError> {
-        self.put_answer(name, Some((value, hold)), false).await.map(|_| ())
+    async fn keep(&self, place: &Place, value: &[u8], hold: Duration) -> Result<bool, StoreError> {
+        Ok(self.put_answer(place, Some((value, hold)), false).await?.is_kept)
     }
 
-    async fn release(&self, name: &str) -> Result<(), StoreError> {
-        self.put_answer(name, None, false).await.map(|_| ())
+    async fn release(&self, place: &Place) -> Result<(), StoreError> {
+        self.put_answer(place, None, false).await.map(|_| ())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
-    #[test]
-    fn a_name_is_claimed_once_and_free_again_when_its_time_is_over() {
+    use super::*;
+    use crate::answers::Party;
+
+    fn database() -> (tempfile::TempDir, Database) {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::create(folder.path().join("t.redb")).unwrap();
         create(&database).unwrap();
-        let claim = |at: u64, end| put(&database, "n", Some((UnixMillis(end), b"v")), UnixMillis(at), true).unwrap();
+        (folder, database)
+    }
+
+    fn place(party: Party, caller: &str, name: &str) -> Place {
+        Place { party, caller: caller.into(), name: name.into() }
+    }
+
+    #[test]
+    fn a_place_is_claimed_once_and_free_again_when_its_time_is_over() {
+        let (_folder, database) = database();
+        let (place, budget) = (place(Party::Clients, "a", "n"), Party::Clients.budget());
+        let claim = |at: u64, end| {
+            put(&database, &place, Some((UnixMillis(end), b"v")), budget, UnixMillis(at), true).unwrap().before
+        };
         assert_eq!(claim(1, 10), None);
         assert_eq!(claim(10, 20), Some(b"v".to_vec()));
         assert_eq!(claim(11, 20), None);
@@ -135,8 +260,60 @@ mod tests {
         assert!(any_over(&database, UnixMillis(21)).unwrap());
         forget(&database, UnixMillis(21)).unwrap();
         assert!(!any_over(&database, UnixMillis(21)).unwrap());
-        put(&database, "n", Some((UnixMillis(50), b"w")), UnixMillis(22), false).unwrap();
-        assert_eq!(put(&database, "n", None, UnixMillis(23), false).unwrap(), Some(b"w".to_vec()));
+        let kept = put(&database, &place, Some((UnixMillis(50), b"w")), budget, UnixMillis(22), false).unwrap();
+        assert_eq!(kept, Put { before: None, is_kept: true });
+        let freed = put(&database, &place, None, budget, UnixMillis(23), false).unwrap();
+        assert_eq!(freed, Put { before: Some(b"w".to_vec()), is_kept: false });
         assert_eq!(claim(24, 30), None);
+    }
+
+    const BUDGET: Budget = Budget { each: 3 * ENTRY_BYTES, all: 7 * ENTRY_BYTES };
+
+    /// Checks the accounts against what is there.
+    fn audit(tables: &Tables<'_>) {
+        for party in Party::ALL.map(Party::letter) {
+            let mut all = 0;
+            for caller in (0..5).map(|caller| format!("{party}:{caller}")) {
+                let entries = tables.answers.range((caller.as_str(), "")..=(caller.as_str(), "~")).unwrap();
+                let bytes: u64 = entries.map(|entry| cost(entry.unwrap().1.value().2)).sum();
+                assert_eq!(tables.bytes(&caller).unwrap(), bytes);
+                assert!(bytes <= BUDGET.each, "{bytes}");
+                all += bytes;
+            }
+            assert_eq!(tables.bytes(party).unwrap(), all);
+            assert!(all <= BUDGET.all, "{all}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// Whatever is put, freed and forgotten in whatever order.
+        #[test]
+        fn no_caller_and_no_party_ever_takes_more_than_its_budget(
+            steps in vec((0..2_usize, 0..5_u32, 0..6_u32, 0..900_usize, 0..2_000_u64, any::<bool>(), any::<u8>()), 1..40)
+        ) {
+            let (_folder, database) = database();
+            let mut now = UnixMillis(1_000);
+            for (party, caller, name, size, life, only_if_free, chance) in steps {
+                now = now.plus(Duration::from_millis(100));
+                let place = place(Party::ALL[party], &caller.to_string(), &name.to_string());
+                let value = vec![7; size];
+                let wish = (chance > 30).then_some((now.plus(Duration::from_millis(life)), value.as_slice()));
+                let done = put(&database, &place, wish, BUDGET, now, only_if_free).unwrap();
+                prop_assert!(!done.is_kept || cost(&value) <= BUDGET.each);
+                if chance % 10 == 0 {
+                    forget(&database, now).unwrap();
+                }
+                let transaction = database.begin_write().unwrap();
+                let tables = Tables::open(&transaction).unwrap();
+                audit(&tables);
+                let (party, caller) = (place.party.letter(), format!("{}:{caller}", place.party.letter()));
+                let is_there = tables.alive(&caller, &place.name, UnixMillis(0)).unwrap().is_some();
+                let most = tables.caller_with_most(party).unwrap().map_or(0, |most| tables.bytes(&most).unwrap());
+                let had_most = tables.bytes(&caller).unwrap() + cost(&value) >= most;
+                prop_assert!(!done.is_kept || is_there || had_most, "who has more makes room");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The store for one machine: a table file on disk, written and synced before a revocation is answered.
 //!
-//! Counted downloads are written far more often than anything else, and by strangers: they have a file and a writer of
-//! their own, so that no revocation waits for them.
+//! Counted downloads are written far more often than anything else, and by strangers; kept answers by every caller. Each
+//! have a file and a writer of their own, so that no revocation waits for them.
 //!
 //! The files are redb's: copy-on-write, checksummed, so that a process killed at any moment leaves the last
 //! answered state behind. One process owns a data folder at a time; [`FolderLock`] sees to that.
@@ -36,8 +36,11 @@ pub const FILE_NAME: &str = "revocations.redb";
 const EPOCH: &str = "embedded";
 /// The file of counted downloads beside it.
 const COUNTS_FILE_NAME: &str = "downloads.redb";
-/// Downloads that are counted on threads of the runtime at once; the others wait without one. One writes at a time.
-const COUNTERS: usize = 2;
+/// The file of answers that are kept.
+const ANSWERS_FILE_NAME: &str = "answers.redb";
+/// Downloads that are counted on threads of the runtime at once, and answers that are kept; the others wait without one.
+/// One writes to a file at a time.
+const TURNS: usize = 2;
 /// How often revocations that have ended are lifted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -50,8 +53,10 @@ pub struct EmbeddedStore {
 struct Inner {
     revocations: TableFile,
     counts: TableFile,
-    /// Whose turn it is to count: threads that wait for the disk must be left to revocations.
+    answers: TableFile,
+    /// Whose turn it is to count, and to keep an answer: threads that wait for the disk must be left to revocations.
     counters: Semaphore,
+    keepers: Semaphore,
     index: Arc<Index>,
     clock: Arc<dyn Clock>,
     bounds: Bounds,
@@ -77,17 +82,19 @@ impl EmbeddedStore {
             let index = Arc::clone(&index);
             move |database| {
                 tables::create(database)?;
-                answers::create(database)?;
                 tables::load(database, &index)
             }
         })?;
         let counts = TableFile::open(data_dir.join(COUNTS_FILE_NAME), counts::create)?;
+        let answers = TableFile::open(data_dir.join(ANSWERS_FILE_NAME), answers::create)?;
         index.freshness().set_always();
         Ok(Self {
             inner: Arc::new(Inner {
                 revocations,
                 counts,
-                counters: Semaphore::new(COUNTERS),
+                answers,
+                counters: Semaphore::new(TURNS),
+                keepers: Semaphore::new(TURNS),
                 index,
                 started_at: clock.now().wall,
                 clock,
@@ -237,8 +244,8 @@ impl RevocationStore for EmbeddedStore {
                     if inner.counts.read(|database| counts::any_over(database, now))? {
                         inner.counts.write(|database| counts::forget(database, now), |()| ())?;
                     }
-                    if inner.read(|database| answers::any_over(database, now))? {
-                        inner.write(|database| Ok((answers::forget(database, now)?, tables::Outcome::Nothing)))?;
+                    if inner.answers.read(|database| answers::any_over(database, now))? {
+                        inner.answers.write(|database| answers::forget(database, now), |()| ())?;
                     }
                     Ok(())
                 })

@@ -1,46 +1,57 @@
-//! Answers that are kept for a while: a key of its own for each, which Redis forgets by itself.
+//! Answers that are kept for a while, within budgets that one script keeps.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::RedisStore;
-use crate::answers::AnswerStore;
+use super::{RedisStore, scripts};
+use crate::answers::{AnswerStore, ENTRY_BYTES, Place};
 use crate::revocation::StoreError;
+
+impl RedisStore {
+    /// Puts a value in a place, or frees it: the value that was there, and whether the new one is there now.
+    async fn put_answer(
+        &self,
+        place: &Place,
+        value: &[u8],
+        hold: Duration,
+        only_if_free: bool,
+    ) -> Result<(Vec<u8>, bool), StoreError> {
+        let keys = self.inner.keys.answers(place.party, &place.caller);
+        let budget = place.party.budget();
+        self.inner
+            .link
+            .run(async |mut connection| {
+                scripts::ANSWER
+                    .key(&keys)
+                    .arg(&place.caller)
+                    .arg(&place.name)
+                    .arg(value)
+                    .arg(hold.as_millis() as u64)
+                    .arg(if only_if_free { "1" } else { "" })
+                    .arg(budget.each)
+                    .arg(budget.all)
+                    .arg(ENTRY_BYTES)
+                    .invoke_async(&mut connection)
+                    .await
+            })
+            .await
+    }
+}
 
 #[async_trait]
 impl AnswerStore for RedisStore {
-    async fn claim(&self, name: &str, value: &[u8], hold: Duration) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = self.inner.keys.answer(name);
-        self.inner
-            .link
-            .run(async |mut connection| {
-                let mut set = redis::cmd("SET");
-                set.arg(&key).arg(value).arg("NX").arg("PX").arg(hold.as_millis() as u64);
-                let is_ours: Option<String> = set.query_async(&mut connection).await?;
-                if is_ours.is_some() {
-                    return Ok(None);
-                }
-                let known: Option<Vec<u8>> = redis::cmd("GET").arg(&key).query_async(&mut connection).await?;
-                // It has ended in between: whoever asks again will get it.
-                Ok(Some(known.unwrap_or_default()))
-            })
-            .await
+    async fn claim(&self, place: &Place, value: &[u8], hold: Duration) -> Result<Option<Vec<u8>>, StoreError> {
+        let (known, _) = self.put_answer(place, value, hold, true).await?;
+        // Where the first reply was lost, what is there may be this very claim.
+        Ok((!known.is_empty() && known != value).then_some(known))
     }
 
-    async fn keep(&self, name: &str, value: &[u8], hold: Duration) -> Result<(), StoreError> {
-        let key = self.inner.keys.answer(name);
-        self.inner
-            .link
-            .run(async |mut connection| {
-                let mut set = redis::cmd("SET");
-                set.arg(&key).arg(value).arg("PX").arg(hold.as_millis() as u64).exec_async(&mut connection).await
-            })
-            .await
+    async fn keep(&self, place: &Place, value: &[u8], hold: Duration) -> Result<bool, StoreError> {
+        Ok(self.put_answer(place, value, hold, false).await?.1)
     }
 
-    async fn release(&self, name: &str) -> Result<(), StoreError> {
-        let key = self.inner.keys.answer(name);
-        self.inner.link.run(async |mut connection| redis::cmd("DEL").arg(&key).exec_async(&mut connection).await).await
+    async fn release(&self, place: &Place) -> Result<(), StoreError> {
+        self.put_answer(place, &[], Duration::ZERO, false).await.map(|_| ())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::answers::Party;
 use crate::clock::UnixMillis;
 use crate::token::TokenId;
 
@@ -86,9 +87,11 @@ impl Keys {
         format!("{}:{link}", self.downloads)
     }
 
-    /// One answer that is kept for a while, sealed.
-    pub fn answer(&self, name: &str) -> String {
-        format!("{}:{name}", self.answers)
+    /// Of the answers that are kept for a while, sealed: those of a caller (hash: name → when it ends, and the answer),
+    /// their order, the callers of its party by bytes, and when the last answer of each ends.
+    pub fn answers(&self, party: Party, caller: &str) -> [String; 4] {
+        let party = format!("{}:{}", self.answers, party.letter());
+        [format!("{party}:{caller}"), format!("{party}:{caller}:o"), format!("{party}:b"), format!("{party}:x")]
     }
 
     /// Hash: number of a block of writes → the stream ids of those writes, eight bytes each.

@@ -23,3 +23,4 @@ script!(COUNT, "scripts/prelude.lua", "scripts/count.lua");
 script!(CHANGE_CLIENT, "scripts/change_client.lua");
 script!(NOTE_USES, "scripts/note_uses.lua");
 script!(REPORT, "scripts/report.lua");
+script!(ANSWER, "scripts/answer.lua");

@@ -127,9 +127,10 @@ fn no_store_holds_a_link_that_was_minted_with_a_key() {
     let linkgate = Builder::new().redis(&redis.url()).start();
     let key = [("Idempotency-Key", "k")];
     let link = post(&linkgate, "/v1/links", &key, &json!({ "path": "secret-name.txt" })).json();
-    let names = redis.cli(&["KEYS", "*:w:*"]);
-    assert!(!names.is_empty());
-    let kept = redis.cli(&["GET", names.lines().next().unwrap()]);
+    let names = redis.cli(&["KEYS", "*:w:c:*"]);
+    let caller = names.lines().find(|name| redis.cli(&["TYPE", name]) == "hash").unwrap();
+    let kept = redis.cli(&["HGETALL", caller]);
+    assert!(kept.len() > 100, "{kept}");
     assert!(!kept.contains(link["token"].as_str().unwrap()) && !kept.contains("secret-name"), "{kept}");
 }
 

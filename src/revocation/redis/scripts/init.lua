@@ -2,6 +2,7 @@
 -- it has been restored (or '').
 -- Sets the store up; only ever on empty ground, unless it is being restored.
 if whole then return {0, epoch} end
+spare_memory_limit()
 if epoch or epoch_t or epoch_c then
   if ARGV[3] == '' then return redis.error_reply('LINKGATETORN') end
   redis.call('DEL', links, cutoffs, meta, stream, history)

@@ -2,6 +2,7 @@
 -- the caller's, so that one clock that has jumped ahead lifts nothing. Answers the epoch, the last stream id, and the lifted
 -- records.
 if not whole then return redis.error_reply('LINKGATELOST') end
+spare_memory_limit()
 local ids = {}
 for at = 3, #ARGV do ids[#ids + 1] = ARGV[at] end
 if #ids == 0 then ids = redis.call('ZRANGEBYSCORE', by_lapse, '-inf', integer(math.min(now, tonumber(ARGV[2]))), 'LIMIT', 0, 100) end

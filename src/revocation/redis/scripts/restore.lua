@@ -1,6 +1,7 @@
 -- ARGV: retention_ms, who restores, the epoch it knew or '', until when links of that may be dated, then member, score, id, record, created_ms, lapse_ms, again and again.
 -- Writes back what this store has lost; leaves alone what it knows as strictly or more so.
 if not whole then return redis.error_reply('LINKGATELOST') end
+spare_memory_limit()
 lease(ARGV[2])
 -- In another epoch than the one that was known, counts of downloads are lost.
 if ARGV[3] ~= '' and ARGV[3] ~= epoch then redis.call('HSET', meta, 'k', integer(now)) end

@@ -1,6 +1,7 @@
 -- ARGV: who restored, and the epochs of which everything that this one knows has been written back.
 -- A store that has been restored needs no probation any more.
 if not whole then return redis.error_reply('LINKGATELOST') end
+spare_memory_limit()
 descend(ARGV[2])
 redis.call('HDEL', meta, 'y')
 release(ARGV[1])

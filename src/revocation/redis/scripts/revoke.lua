@@ -19,6 +19,7 @@ end
 local function or_null(number) return number == '' and 'null' or number end
 local record = string.format('{"created_at":%s,"score":%s,"issued_before":%s,"expires_at":%s,"lapses_at":%s,%s',
   integer(at), integer(score), or_null(issued_before), or_null(ends), or_null(lapse), string.sub(ARGV[9], 2))
+spare_memory_limit()
 local letter, operation = add(ARGV[3], integer(score), ARGV[2], record, integer(at), lapse)
 local operations = {letter, operation}
 if ARGV[12] == '1' then
