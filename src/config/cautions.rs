@@ -24,6 +24,15 @@ impl Config {
                 ),
             });
         }
+        if self.listen.trusted_proxies.has_everybody() {
+            cautions.push(Caution {
+                subject: "listen".into(),
+                message:
+                    "everybody is in `trusted_proxies`, so whoever reaches this address chooses the address that links \
+                          are bound to and downloads are counted by: name the addresses of your edges"
+                        .into(),
+            });
+        }
         cautions
     }
 

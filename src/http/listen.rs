@@ -99,6 +99,11 @@ impl TrustedProxies {
         !self.networks.is_empty()
     }
 
+    /// Whether everybody is trusted who has an address of one kind.
+    pub fn has_everybody(&self) -> bool {
+        self.networks.iter().any(|network| network.prefix_len() == 0)
+    }
+
     fn trusts(&self, peer: Peer) -> bool {
         match peer {
             Peer::Unix => self.unix,

@@ -284,7 +284,7 @@ fn check_warns_of_files_with_two_names() {
 }
 
 #[test]
-fn check_warns_of_trusted_proxies_without_a_chosen_address_header() {
+fn check_warns_of_proxies_that_are_trusted_with_too_much_or_without_a_chosen_address_header() {
     let trial = Trial::with_a_key("");
     let warns = |listen: &str| {
         trial.write(&format!("[listen]\n{listen}"));
@@ -296,6 +296,12 @@ fn check_warns_of_trusted_proxies_without_a_chosen_address_header() {
         assert!(!warns(&format!("trusted_proxies = [\"10.0.0.0/8\"]\nclient_address_header = \"{chosen}\"")));
     }
     assert!(!warns("") && !warns("trusted_proxies = [\"unix\"]"));
+    let trusts_all = |proxies: &str| {
+        trial.write(&format!("[listen]\ntrusted_proxies = [{proxies}]"));
+        trial.findings(&[]).contains("everybody is in `trusted_proxies`")
+    };
+    assert!(trusts_all("\"0.0.0.0/0\"") && trusts_all("\"10.0.0.0/8\", \"::/0\""));
+    assert!(!trusts_all("\"unix\", \"10.0.0.0/8\"") && !trusts_all(""));
     for name in ["forwarded", "Forwarded"] {
         trial.write(&format!("[listen]\nclient_address_header = \"{name}\""));
         assert!(trial.errors(&[])[0].contains("client_address_header"), "{name}");
