@@ -9,7 +9,7 @@
 //! | the client's method | `X-Original-Method`, `X-Forwarded-Method` | a GET, which is a download |
 //! | whether a download goes on | `Range`, `If-Range` | it begins |
 //! | who sends what describes the file | `X-Linkgate-Delivery` | Linkgate |
-//! | the client's address | `listen.client_address_header`, else the connection | there is none: inside no network |
+//! | the client's address | `listen.client_address_header` | there is none: inside no network |
 
 use std::net::IpAddr;
 

@@ -225,7 +225,7 @@ fn judge<'t, F: Fields + ?Sized>(
     let named = (token.key_id(), token.token_id());
     // By the time the signature has been checked it is here.
     state.index.expect(named.1);
-    let client_address = state.listen.client_address(peer, asked.sender, fields);
+    let client_address = state.listen.client_address(peer, fields);
     let presentation =
         Presentation { now: now.wall, latest_issue: state.latest_issue(now), client_address, resumes: asked.resumes() };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {

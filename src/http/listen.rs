@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::asked::{self, Sender};
+use super::asked;
 use super::fields::Fields;
 use crate::token::parse_network;
 
@@ -123,16 +123,15 @@ pub enum Peer {
 }
 
 impl ListenConfig {
-    /// The client's address: what a trusted proxy says, or the peer's own where Linkgate sends the file to it. `None` when a
-    /// proxy is not trusted to say, or says nothing that is an address: such a client is inside no network, and no other's
-    /// downloads are its own. An edge that is not trusted would otherwise lend its address to all its clients.
-    pub fn client_address<F: Fields + ?Sized>(&self, peer: Peer, sender: Sender, fields: &F) -> Option<IpAddr> {
+    /// The client's address: the peer's own, or what a trusted proxy says. `None` when a proxy is not trusted to
+    /// say, or says nothing that is an address: such a client is inside no network.
+    pub fn client_address<F: Fields + ?Sized>(&self, peer: Peer, fields: &F) -> Option<IpAddr> {
         if self.trusted_proxies.trusts(peer) {
             return asked::client_address(fields, &self.client_address_header);
         }
-        match (peer, sender) {
-            (Peer::Tcp(address), Sender::Linkgate) => Some(address.ip()),
-            (Peer::Tcp(_), Sender::Edge) | (Peer::Unix, _) => None,
+        match peer {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Unix => None,
         }
     }
 }
@@ -240,14 +239,10 @@ mod tests {
         headers.insert("x-forwarded-for", "6.6.6.6, 203.0.113.9".parse().unwrap());
         let tcp = Peer::Tcp("10.0.0.1:9".parse().unwrap());
         let said = Some("203.0.113.9".parse().unwrap());
-        let own = Some("10.0.0.1".parse().unwrap());
-        assert_eq!(config(&[]).client_address(tcp, Sender::Linkgate, &headers), own);
-        assert_eq!(config(&[]).client_address(tcp, Sender::Edge, &headers), None);
-        for sender in [Sender::Linkgate, Sender::Edge] {
-            assert_eq!(config(&["10.0.0.0/8"]).client_address(tcp, sender, &headers), said);
-            assert_eq!(config(&["10.0.0.0/8"]).client_address(tcp, sender, &HeaderMap::new()), None);
-            assert_eq!(config(&[]).client_address(Peer::Unix, sender, &headers), None);
-            assert_eq!(config(&["unix"]).client_address(Peer::Unix, sender, &headers), said);
-        }
+        assert_eq!(config(&[]).client_address(tcp, &headers), Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(config(&["10.0.0.0/8"]).client_address(tcp, &headers), said);
+        assert_eq!(config(&["10.0.0.0/8"]).client_address(tcp, &HeaderMap::new()), None);
+        assert_eq!(config(&[]).client_address(Peer::Unix, &headers), None);
+        assert_eq!(config(&["unix"]).client_address(Peer::Unix, &headers), said);
     }
 }

@@ -3,8 +3,6 @@
 use serde_json::json;
 
 use crate::support::edges::{Edge, Site, sites};
-use crate::support::free_port;
-use crate::support::http::{Place, request};
 use crate::support::linkgate::{Builder, Linkgate, path_of};
 
 /// Somewhere in the network that a link is bound to.
@@ -94,34 +92,5 @@ fn an_address_in_doubt_is_inside_no_network() {
         assert_eq!(ask(&single, "X-Real-IP", lines), of_single, "{lines:?}");
         assert_eq!(ask(&list, "X-Forwarded-For", lines), of_list, "{lines:?}");
         assert_eq!(ask(&list, "X-Real-IP", lines), 403, "a header that the edge does not set: {lines:?}");
-    }
-}
-
-#[test]
-fn the_address_of_an_edge_that_is_not_trusted_is_no_clients() {
-    for (edge, in_network, again) in [("nginx", 403, 410), ("direct", 200, 200)] {
-        let address = format!("127.0.0.1:{}", free_port());
-        let linkgate = Builder::new().edge(edge).environment("LINKGATE_LISTEN__DOWNLOAD", &address).start();
-        linkgate.file("a.txt", b"x");
-        let mint = |more: serde_json::Value| {
-            let mut wish = more;
-            wish["path"] = "a.txt".into();
-            path_of(&linkgate.mint(&wish))
-        };
-        let get = |path: &str, more: &[(&str, &str)]| {
-            request(&Place::Tcp(address.clone()), "GET", path, &[&[("X-Real-IP", INSIDE)], more].concat(), b"").status
-        };
-        let near = mint(json!({ "client_networks": ["127.0.0.0/8"] }));
-        let far = mint(json!({ "client_networks": ["203.0.113.0/24"] }));
-        let once = || mint(json!({ "max_downloads": 1 }));
-        assert_eq!((get(&near, &[]), get(&far, &[])), (in_network, 403), "{edge}");
-        let counted = once();
-        assert_eq!([1, 2].map(|_| get(&counted, &[])), [200, again], "{edge}");
-        // Whoever asks here is an edge, whatever the collection's is.
-        for (path, status) in [(&near, 403), (&far, 403), (&once(), 204)] {
-            assert_eq!(get("/auth", &[("X-Original-URI", path)]), status, "{edge}");
-        }
-        let counted = once();
-        assert_eq!([1, 2].map(|_| get("/auth", &[("X-Original-URI", &counted)])), [204, 403], "{edge}");
     }
 }
