@@ -269,7 +269,7 @@ impl PolicyRecord {
     }
 
     /// The policy of a provider's logins, whose patterns may name claims. They come from people whom the owner of the host need
-    /// not trust: unless `permit` says more, they choose what narrows a link, and not what the host sends in its own name.
+    /// not trust: unless `permit` says more, they choose what is harmless, and not what the host sends in its own name.
     ///
     /// # Errors
     /// The first thing that is wrong with the record.
@@ -277,7 +277,7 @@ impl PolicyRecord {
         let parse =
             |text: &String| PathTemplate::parse(text).map_err(|error| RecordError::Pattern(text.clone(), error));
         let allow = self.allow.iter().map(parse).collect::<Result<_, _>>()?;
-        let bounds = Self { allow: Vec::new(), ..self.clone() }.build_permitting(Features::NARROWING)?;
+        let bounds = Self { allow: Vec::new(), ..self.clone() }.build_permitting(Features::HARMLESS)?;
         Ok(LoginPolicy { allow, bounds, subject_claim: subject_claim.into() })
     }
 }

@@ -66,9 +66,11 @@ impl Features {
     /// Every feature.
     pub const ALL: Self = Self((1 << Feature::ALL.len()) - 1);
 
-    /// What narrows a link: whom it is for, from when, from where, how often it is good, and that it stays the same. None of it
-    /// says how the file is sent, shown or called.
-    pub const NARROWING: Self = Self::of(Feature::NotBefore)
+    /// What is left to callers whom the owner of the host need not trust: what narrows a link (whom it is for, from when, from
+    /// where, how often it is good, that it stays the same), and the name offered for saving. None of it says how the file is
+    /// sent or shown.
+    pub const HARMLESS: Self = Self::of(Feature::NotBefore)
+        .with(Self::of(Feature::Filename))
         .with(Self::of(Feature::Subject))
         .with(Self::of(Feature::ClientNetworks))
         .with(Self::of(Feature::MaxDownloads))
@@ -161,10 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn what_narrows_a_link_changes_nothing_about_how_its_file_is_sent() {
-        let others = [Feature::Filename, Feature::Disposition, Feature::ContentType, Feature::RateLimit];
+    fn what_is_harmless_changes_nothing_about_how_a_file_is_sent() {
+        let others = [Feature::Disposition, Feature::ContentType, Feature::RateLimit];
         for feature in Feature::ALL {
-            assert_ne!(Features::NARROWING.contains(feature), others.contains(&feature), "{feature:?}");
+            assert_ne!(Features::HARMLESS.contains(feature), others.contains(&feature), "{feature:?}");
         }
     }
 

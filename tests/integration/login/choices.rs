@@ -1,14 +1,14 @@
 use super::*;
 
-/// How a file is sent, shown and called, and how long a download holds its connection.
-const SENDING: [(&str, &str); 4] = [
+/// How a file is sent and shown, and how long a download holds its connection.
+const SENDING: [(&str, &str); 3] = [
     ("content_type", "\"text/html\""),
     ("disposition", "\"inline\""),
-    ("filename", "\"invoice.html\""),
     ("rate_limit", "64"),
 ];
-/// Whom a link is for, from when, from where, and how often.
-const NARROWING: [(&str, &str); 5] = [
+/// Whom a link is for, from when, from where, how often, and what the file is saved as.
+const HARMLESS: [(&str, &str); 6] = [
+    ("filename", "\"invoice.pdf\""),
     ("subject", "\"42\""),
     ("not_before", "\"2026-01-31T12:00:00Z\""),
     ("client_networks", "[\"203.0.113.0/24\"]"),
@@ -27,7 +27,7 @@ fn a_login_has_no_say_in_how_its_file_is_sent_unless_the_policy_says_so() {
     let signer = Signer::new("EdDSA", "one");
     let server = KeyServer::publishing(&[&signer]);
     let login = signer.login(&claims("42"));
-    let permit = "permit = [\"content_type\", \"disposition\", \"filename\", \"rate_limit\"]";
+    let permit = "permit = [\"content_type\", \"disposition\", \"rate_limit\"]";
     let (plain, trusting) = (site(&server, ""), site(&server, permit));
     for field in SENDING {
         let refused = problem(&mint(&plain, &login, &wish(field)), 403, "outside-policy");
@@ -36,7 +36,7 @@ fn a_login_has_no_say_in_how_its_file_is_sent_unless_the_policy_says_so() {
         // An API key is the owner's own.
         assert_eq!(plain.api_with(&plain.mint_key, "POST", "/v1/links", &wish(field)).status, 201, "{}", field.0);
     }
-    for field in NARROWING {
+    for field in HARMLESS {
         assert_eq!(mint(&plain, &login, &wish(field)).status, 201, "{}", field.0);
     }
     problem(&mint(&trusting, &login, &wish(("max_downloads", "3"))), 403, "outside-policy");
@@ -48,7 +48,7 @@ fn no_batch_and_no_refresh_gets_a_login_more_than_it_may_choose() {
     let server = KeyServer::publishing(&[&signer]);
     let login = signer.login(&claims("42"));
     let ask = |linkgate: &Linkgate, route: &str, body: &Value| linkgate.api_with(&login, "POST", route, body).json();
-    let earlier = site(&server, "permit = [\"content_type\", \"disposition\", \"filename\", \"rate_limit\"]");
+    let earlier = site(&server, "permit = [\"content_type\", \"disposition\", \"rate_limit\"]");
     let linkgate = Builder::new().beside_keys_of(&earlier).section(&section(&server.url(), "")).start();
     until_keys(&linkgate);
     for field in SENDING {
