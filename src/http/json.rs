@@ -12,11 +12,17 @@ use serde::de::DeserializeOwned;
 
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
+use crate::bounded;
 
 /// Plain JSON.
 pub const JSON: &str = "application/json";
 /// A patch by RFC 7396.
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// Longest text in a body, its quotes aside: longer than any field may be.
+const MAX_TEXT_BYTES: usize = 64 << 10;
+/// Most bytes of a parser's words that are repeated.
+const MAX_DETAIL_BYTES: usize = 1 << 10;
 
 /// A body of the right shape.
 pub struct Json<T>(pub T);
@@ -49,13 +55,19 @@ pub async fn read(request: Request<Body>, state: &AppState, kinds: &[&str]) -> R
 /// When it is larger than the limit, or ends early.
 pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let read = Limited::new(body, limit).collect().await.map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() {
-            Problem::new(ProblemKind::PayloadTooLarge).detail(format!("At most {limit} bytes are taken."))
-        } else {
-            Problem::new(ProblemKind::InvalidRequest).detail("The body could not be read to its end.")
-        }
+        if error.downcast_ref::<LengthLimitError>().is_some() { too_large(limit) } else { cut_short() }
     })?;
     Ok(read.to_bytes())
+}
+
+/// A body has more bytes than the limit.
+pub fn too_large(limit: usize) -> Problem {
+    Problem::new(ProblemKind::PayloadTooLarge).detail(format!("At most {limit} bytes are taken."))
+}
+
+/// A body ends early.
+pub fn cut_short() -> Problem {
+    Problem::new(ProblemKind::InvalidRequest).detail("The body could not be read to its end.")
 }
 
 /// Reads JSON text.
@@ -63,7 +75,18 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
 /// # Errors
 /// A problem with the parser's own words, which name the field and the place but repeat no secrets of ours.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
-    parse_with(text, |text| serde_json::from_slice(text))
+    check(text)?;
+    serde_json::from_slice(text).map_err(|error| {
+        let words = error.to_string();
+        if !words.starts_with(bounded::REFUSAL) {
+            return invalid(&words);
+        }
+        // Which list it is takes a second look, as far as the first one.
+        let again = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(text));
+        let field = again.err().map(|error| error.path().to_string()).unwrap_or_default();
+        let rule = words.split(" at line ").next().unwrap_or_default();
+        invalid(&format!("`{field}` {rule}.")).with("field", field)
+    })
 }
 
 /// Like [`parse`], by a parser of one's own.
@@ -71,10 +94,69 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
 /// # Errors
 /// The same.
 pub fn parse_with<T>(text: &[u8], parser: impl FnOnce(&[u8]) -> Result<T, serde_json::Error>) -> Result<T, Problem> {
-    let invalid = |detail: String| Problem::new(ProblemKind::InvalidRequest).detail(detail);
+    check(text)?;
+    parser(text).map_err(|error| invalid(&error.to_string()))
+}
+
+/// What no parser needs to see.
+fn check(text: &[u8]) -> Result<(), Problem> {
     // A list would pass for the fields in their order.
     if text.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
-        return Err(invalid("expected a JSON object".into()));
+        return Err(invalid("expected a JSON object"));
     }
-    parser(text).map_err(|error| invalid(error.to_string()))
+    // A parser's words repeat what they are about, at up to seven times its length.
+    if text.len() > MAX_TEXT_BYTES && has_longer_text(text, MAX_TEXT_BYTES) {
+        return Err(invalid(&format!("a text of more than {MAX_TEXT_BYTES} bytes is taken nowhere")));
+    }
+    Ok(())
+}
+
+/// Whether a text in JSON is longer than so many bytes.
+fn has_longer_text(json: &[u8], most: usize) -> bool {
+    let mut length = None;
+    let mut is_escaped = false;
+    for byte in json {
+        length = match (length, byte) {
+            (None, b'"') => Some(0),
+            (None, _) => None,
+            (Some(_), b'"') if !is_escaped => None,
+            (Some(length), _) if length == most => return true,
+            (Some(length), _) => Some(length + 1),
+        };
+        is_escaped = length.is_some() && *byte == b'\\' && !is_escaped;
+    }
+    false
+}
+
+fn invalid(words: &str) -> Problem {
+    let end = words.floor_char_boundary(MAX_DETAIL_BYTES);
+    let more = if end < words.len() { " …" } else { "" };
+    Problem::new(ProblemKind::InvalidRequest).detail(format!("{}{more}", &words[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_measured_as_they_stand() {
+        for (json, longest) in [
+            (r#"{"a":"bcd"}"#, 3),
+            (r#"["a\"b\"","c"]"#, 6),
+            (r#"["a\\","bcdefgh"]"#, 7),
+            (r#"[1234567890]"#, 0),
+            (r#""endless"#, 7),
+        ] {
+            assert!(!has_longer_text(json.as_bytes(), longest), "{json}");
+            assert!(longest == 0 || has_longer_text(json.as_bytes(), longest - 1), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_repeats_little_of_what_it_refuses() {
+        let text = format!(r#"{{"key":"{}"}}"#, "\u{7f}".repeat(60_000));
+        let refusal = parse::<super::super::revocation_bodies::RevokeRequest>(text.replace("key", "expires_at").as_bytes());
+        let problem = refusal.unwrap_err().to_json();
+        assert!(problem["detail"].as_str().unwrap().len() < MAX_DETAIL_BYTES + 8, "{problem}");
+    }
 }

@@ -19,6 +19,7 @@
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`], and the [`express`] lane
 //! does so without hyper.
 
+mod apart;
 mod asked;
 mod client_bodies;
 mod clients;
@@ -70,6 +71,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use self::asked::Asked;
+pub use self::apart::Apart;
 pub use self::credentials::Caller;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};
@@ -109,9 +111,10 @@ impl Routes {
                 Audience::Api => answered
                     .route_layer(from_fn(web::tag))
                     .route_layer(from_fn_with_state(Arc::clone(state), idempotency::once))
+                    .route_layer(web::compression())
+                    .route_layer(from_fn_with_state(Arc::clone(state), apart::large))
                     .route_layer(from_fn_with_state(Arc::clone(state), account))
-                    .layer(Extension(credentials::Assumed(caller.clone())))
-                    .layer(web::compression()),
+                    .layer(Extension(credentials::Assumed(caller.clone()))),
                 Audience::Download | Audience::Ops => answered,
             });
         }

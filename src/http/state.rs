@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::apart::Apart;
 use super::listen::ListenConfig;
 use super::metrics::Metrics;
 use super::server::Limits;
@@ -45,6 +46,7 @@ pub struct AppState {
     pub metrics: Metrics,
     pub listen: ListenConfig,
     pub limits: Limits,
+    pub apart: Apart,
     pub origins: Origins,
 }
 

@@ -1,0 +1,227 @@
+//! Large requests: what they bring and take is bounded, and the work on them is done apart from the threads that judge
+//! downloads.
+//!
+//! Whatever is not known to be small is large: a body above [`SMALL_BODY`], and every operation that is not among the
+//! [`SMALL`] ones. A large request
+//!
+//! 1. waits until there is room for its body and its answer: that of all of them together is bounded, and so is the part
+//!    of one caller;
+//! 2. is read, parsed, answered, tagged, sealed and compressed on threads of its own kind, of which there are few. It takes
+//!    turns: one for each time it can go on. Many requests of one caller queue for the caller's own turns first, so the one
+//!    of another caller never waits for more than one of theirs at a time;
+//! 3. gives back the room of its answer when the last byte of that is written.
+
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, MatchedPath, State};
+use axum::middleware::Next;
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tracing::Instrument;
+
+use super::credentials::Caller;
+use super::json::{cut_short, too_large};
+use super::problem::{Problem, ProblemKind};
+use super::state::AppState;
+
+/// Largest body that is parsed where downloads are judged, in bytes.
+pub const SMALL_BODY: usize = 16 << 10;
+/// What an answer is taken for until its size is known, in bytes: a batch of the longest links there are.
+const LARGEST_ANSWER: usize = 8 << 20;
+/// For how many of the largest requests there is room at once, and for how many of one caller.
+const ROOM: usize = 8;
+const ROOM_OF_CALLER: usize = 2;
+/// How long a request waits for room and its first turn before it is refused.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Callers are told apart by their hashes; two may be taken for one.
+const CALLERS: usize = 256;
+/// In what room is counted, in bytes.
+const UNIT: usize = 1 << 10;
+
+/// Operations whose work is small, as long as their body is. Revoking is one: it waits for no large request.
+const SMALL: &[(Method, &str)] = &[
+    (Method::POST, "/v1/links"),
+    (Method::POST, "/v1/links/inspect"),
+    (Method::POST, "/v1/revocations"),
+    (Method::GET, "/v1/revocations/{id}"),
+    (Method::DELETE, "/v1/revocations/{id}"),
+];
+/// Operations that anybody may ask for: all such callers are one.
+const OPEN: &[&str] = &["/openapi.json", "/docs"];
+
+/// Room and turns of large requests.
+pub struct Apart {
+    all: Share,
+    callers: Vec<Share>,
+    hasher: RandomState,
+}
+
+/// What there is at once, for all or for one caller.
+struct Share {
+    turns: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+}
+
+impl Share {
+    fn new(turns: usize, room: usize) -> Self {
+        Self { turns: Arc::new(Semaphore::new(turns)), room: Arc::new(Semaphore::new(room)) }
+    }
+}
+
+/// Room that a request has; it is given back when this is dropped.
+struct Room([OwnedSemaphorePermit; 2]);
+
+impl Room {
+    /// Gives back what is more than so many bytes.
+    fn shrink(&mut self, bytes: usize) {
+        for permit in &mut self.0 {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes.div_ceil(UNIT))));
+        }
+    }
+}
+
+impl Apart {
+    /// For bodies up to so many bytes, on so many threads, of which one caller has half at most.
+    pub fn new(body_bytes: usize, threads: usize) -> Self {
+        let largest = (body_bytes + LARGEST_ANSWER).div_ceil(UNIT);
+        Self {
+            all: Share::new(threads, ROOM * largest),
+            callers: (0..CALLERS).map(|_| Share::new(threads.div_ceil(2), ROOM_OF_CALLER * largest)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn caller(&self, caller: Option<&Caller>) -> &Share {
+        let hash = self.hasher.hash_one(caller.map(Caller::identity));
+        &self.callers[(hash % CALLERS as u64) as usize]
+    }
+
+    /// Waits for room; the caller's own comes first, so that one caller's requests hold up nobody else's.
+    async fn room(&self, own: &Share, bytes: usize) -> Result<Room, Problem> {
+        let units = bytes.div_ceil(UNIT) as u32;
+        let both = async {
+            let own = Arc::clone(&own.room).acquire_many_owned(units).await.ok()?;
+            Some(Room([own, Arc::clone(&self.all.room).acquire_many_owned(units).await.ok()?]))
+        };
+        tokio::time::timeout(PATIENCE, both).await.ok().flatten().ok_or_else(busy)
+    }
+
+    async fn turn(&self, own: &Share) -> Option<[OwnedSemaphorePermit; 2]> {
+        let own = Arc::clone(&own.turns).acquire_owned().await.ok()?;
+        Some([own, Arc::clone(&self.all.turns).acquire_owned().await.ok()?])
+    }
+
+    /// Does work on a thread of its own, whenever it can go on. While it waits it holds no thread.
+    async fn work<T: Send + 'static>(
+        &self,
+        own: &Share,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let mut work: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(work);
+        let alarm = Arc::new(Alarm(Notify::new()));
+        // Who is refused here has done nothing yet.
+        let mut turn = tokio::time::timeout(PATIENCE, self.turn(own)).await.ok().flatten().ok_or_else(busy)?;
+        loop {
+            let waker = Waker::from(Arc::clone(&alarm));
+            let step = spawn_blocking(move || {
+                let polled = work.as_mut().poll(&mut Context::from_waker(&waker));
+                drop(turn);
+                (work, polled)
+            });
+            match step.await {
+                Ok((_, Poll::Ready(done))) => return Ok(done),
+                Ok((left, Poll::Pending)) => work = left,
+                Err(_) => return Err(Problem::new(ProblemKind::Internal)),
+            }
+            alarm.0.notified().await;
+            turn = self.turn(own).await.ok_or_else(busy)?;
+        }
+    }
+}
+
+/// Tells that work can go on.
+struct Alarm(Notify);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+/// An answer, and the room it takes.
+struct Kept {
+    answer: Bytes,
+    _room: Room,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.answer
+    }
+}
+
+/// Answers a large request apart from everything that must not wait for it.
+pub async fn large(
+    State(state): State<Arc<AppState>>,
+    path: MatchedPath,
+    request: Request<Body>,
+    next: Next,
+) -> Result<Response<Body>, Problem> {
+    let is_small = SMALL.iter().any(|(method, known)| method == request.method() && *known == path.as_str());
+    let most = request.body().size_hint().upper();
+    if is_small && most.is_some_and(|most| most <= SMALL_BODY as u64) {
+        return Ok(next.run(request).await);
+    }
+    let limit = state.limits.body_bytes;
+    if most.is_some_and(|most| most > limit as u64) {
+        return Err(too_large(limit));
+    }
+    let (mut parts, mut body) = request.into_parts();
+    let caller = match OPEN.contains(&path.as_str()) {
+        true => None,
+        false => Some(Caller::from_request_parts(&mut parts, &state).await?),
+    };
+    let own = state.apart.caller(caller.as_ref());
+    let most = most.map_or(limit, |most| most as usize);
+    let mut room = match is_small {
+        true => None,
+        false => Some(state.apart.room(own, most + LARGEST_ANSWER).await?),
+    };
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| cut_short())?.into_data() else { continue };
+        let length = read.len() + data.len();
+        if length > limit {
+            return Err(too_large(limit));
+        }
+        if room.is_none() && length > SMALL_BODY {
+            room = Some(state.apart.room(own, most).await?);
+        }
+        read.extend_from_slice(&data);
+    }
+    let request = Request::from_parts(parts, Body::from(read.freeze()));
+    // A small one after all, though it did not say so.
+    let Some(mut room) = room else { return Ok(next.run(request).await) };
+    let answer = async {
+        let (parts, body) = next.run(request).await.into_parts();
+        (parts, body.collect().await)
+    };
+    let (parts, answer) = state.apart.work(own, answer.in_current_span()).await?;
+    let answer = answer.map_err(|_| Problem::new(ProblemKind::Internal))?.to_bytes();
+    room.shrink(answer.len());
+    Ok(Response::from_parts(parts, Body::from(Bytes::from_owner(Kept { answer, _room: room }))))
+}
+
+fn busy() -> Problem {
+    Problem::new(ProblemKind::Busy)
+        .detail("Other large requests, or others of this caller, are under way, so nothing was done. Ask again later.")
+}
