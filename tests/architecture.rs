@@ -258,3 +258,40 @@ fn no_author_is_named_in_the_code_but_by_the_list_of_reserved_names() {
         }
     }
 }
+
+/// A list of a body without a bound is built before anybody counts it: `src/bounded.rs` reads it no further than it may be.
+#[test]
+fn no_list_of_a_body_is_read_without_a_bound() {
+    let is_of_bodies = |file: &str| {
+        ["http/", "mint/", "clients/changes.rs", "clients/record.rs"].iter().any(|part| file.starts_with(part))
+    };
+    let mut seen = 0;
+    for (file, text) in sources().into_iter().filter(|(file, _)| is_of_bodies(file)) {
+        for item in
+            text.split("#[derive(").skip(1).filter(|item| item.split(")]").next().unwrap().contains("Deserialize"))
+        {
+            let body = item.split("\n}").next().unwrap();
+            // What is kept in a store was bounded when it was written.
+            if body.contains("struct ClientRecord") {
+                continue;
+            }
+            let lines: Vec<_> = body.lines().collect();
+            for (at, line) in lines.iter().enumerate() {
+                let is_list =
+                    ["Vec<", "VecDeque<", "Set<", "Map<"].iter().any(|list| line.contains(list)) && line.contains(": ");
+                if !is_list || line.trim_start().starts_with('#') {
+                    continue;
+                }
+                let attributes: Vec<_> = lines[..at]
+                    .iter()
+                    .rev()
+                    .take_while(|line| !line.ends_with(',') || line.starts_with("        "))
+                    .collect();
+                let is_bounded = attributes.iter().any(|line| line.contains("list::<"));
+                assert!(is_bounded, "src/{file}: `{}` has no bound while it is read: see src/bounded.rs", line.trim());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 9, "{seen} lists were found");
+}

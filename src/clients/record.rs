@@ -154,7 +154,9 @@ impl RecordError {
             Self::Collection(_) => "policy.collections",
             Self::Ttl => "policy.max_ttl",
             Self::Contradiction(_) => "policy.require",
-            Self::Rate(rule) | Self::BurstAlone(rule, _) | Self::TooMany(rule, _) => return Some(format!("policy.{rule}")),
+            Self::Rate(rule) | Self::BurstAlone(rule, _) | Self::TooMany(rule, _) => {
+                return Some(format!("policy.{rule}"));
+            }
             Self::NoKey | Self::KeyHash => return None,
         };
         Some(name.to_owned())

@@ -70,8 +70,8 @@ use tracing::Instrument;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
-use self::asked::Asked;
 pub use self::apart::Apart;
+use self::asked::Asked;
 pub use self::credentials::Caller;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};

@@ -21,8 +21,8 @@ use crate::collection::Collection;
 use crate::entropy;
 use crate::revocation::{Bearings, Bounds, Kind, RevocationView, covering, issue_time};
 use crate::token::{
-    ClientName, Disposition, Expiry, Feature, Features, Keyring, MAX_NETWORKS, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish,
-    Subject, parse_network, seal,
+    ClientName, Disposition, Expiry, Feature, Features, Keyring, MAX_NETWORKS, MAX_TOKEN_CHARS, MintPolicy,
+    MintRefusal, MintWish, Subject, parse_network, seal,
 };
 
 /// Most links in one batch.

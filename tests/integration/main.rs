@@ -14,6 +14,7 @@
 mod support;
 
 mod api;
+mod bodies;
 mod browser;
 mod cli;
 mod client_commands;
