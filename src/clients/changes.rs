@@ -70,7 +70,7 @@ pub struct ClientPatch(Map<String, Value>);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PatchShape {
-    #[serde(default, rename = "roles", deserialize_with = "bounded::optional_list::<0, MAX_NAMED, _, _>")]
+    #[serde(default, rename = "roles", deserialize_with = "bounded::optional_list::<MAX_NAMED, _, _>")]
     _roles: Option<Vec<Role>>,
     #[serde(rename = "policy")]
     _policy: Option<PolicyRecord>,
@@ -80,7 +80,7 @@ pub struct PatchShape {
 #[derive(serde::Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Changeable {
-    #[serde(deserialize_with = "bounded::list::<0, MAX_NAMED, _, _>")]
+    #[serde(deserialize_with = "bounded::list::<MAX_NAMED, _, _>")]
     roles: Vec<Role>,
     #[serde(default)]
     policy: PolicyRecord,

@@ -57,7 +57,7 @@ pub struct PolicyRecord {
     /// Collections it may make links for; all of them by default.
     #[serde(
         default,
-        deserialize_with = "bounded::optional_list::<0, MAX_PATTERNS, _, _>",
+        deserialize_with = "bounded::optional_list::<MAX_PATTERNS, _, _>",
         skip_serializing_if = "Option::is_none"
     )]
     #[schema(max_items = 10_000)]
@@ -77,7 +77,7 @@ pub struct PolicyRecord {
     /// What a link may have; everything by default.
     #[serde(
         default,
-        deserialize_with = "bounded::optional_list::<0, MAX_NAMED, _, _>",
+        deserialize_with = "bounded::optional_list::<MAX_NAMED, _, _>",
         skip_serializing_if = "Option::is_none"
     )]
     #[schema(max_items = 64)]
@@ -110,7 +110,7 @@ pub struct PolicyRecord {
 
 /// A list, where `null` is an empty one.
 fn list<'de, const MOST: usize, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
-    Ok(bounded::optional_list::<0, MOST, _, _>(d)?.unwrap_or_default())
+    Ok(bounded::optional_list::<MOST, _, _>(d)?.unwrap_or_default())
 }
 
 /// Why a record is no client.

@@ -48,7 +48,7 @@ pub struct CreateRequest {
     #[schema(max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
     /// What it may do.
-    #[serde(deserialize_with = "bounded::list::<0, MAX_NAMED, _, _>")]
+    #[serde(deserialize_with = "bounded::list::<MAX_NAMED, _, _>")]
     #[schema(min_items = 1, max_items = 64)]
     pub roles: Vec<Role>,
     /// What it may ask for.

@@ -1,5 +1,6 @@
 //! JSON bodies, read strictly: every mistake is named, nothing unknown is passed over.
 
+use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -19,7 +20,7 @@ pub const JSON: &str = "application/json";
 /// A patch by RFC 7396.
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// Longest text in a body, its quotes aside: longer than any field may be.
+/// Longest text in a body that is not plain, its quotes aside: longer than any field may be.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 /// Most bytes of a parser's words that are repeated.
 const MAX_DETAIL_BYTES: usize = 1 << 10;
@@ -77,15 +78,15 @@ pub fn cut_short() -> Problem {
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     check(text)?;
     serde_json::from_slice(text).map_err(|error| {
-        let words = error.to_string();
-        if !words.starts_with(bounded::REFUSAL) {
-            return invalid(&words);
-        }
+        // The place stands behind it.
+        let words = Beginning::of(&error);
+        let Some((rule, _)) = words.split_once(" at line ").filter(|_| words.starts_with(bounded::REFUSAL)) else {
+            return invalid(words);
+        };
         // Which list it is takes a second look, as far as the first one.
         let again = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(text));
         let field = again.err().map(|error| error.path().to_string()).unwrap_or_default();
-        let rule = words.split(" at line ").next().unwrap_or_default();
-        invalid(&format!("`{field}` {rule}.")).with("field", field)
+        invalid(format!("`{field}` {rule}.")).with("field", field)
     })
 }
 
@@ -95,7 +96,7 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
 /// The same.
 pub fn parse_with<T>(text: &[u8], parser: impl FnOnce(&[u8]) -> Result<T, serde_json::Error>) -> Result<T, Problem> {
     check(text)?;
-    parser(text).map_err(|error| invalid(&error.to_string()))
+    parser(text).map_err(invalid)
 }
 
 /// What no parser needs to see.
@@ -104,34 +105,60 @@ fn check(text: &[u8]) -> Result<(), Problem> {
     if text.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
         return Err(invalid("expected a JSON object"));
     }
-    // A parser's words repeat what they are about, at up to seven times its length.
-    if text.len() > MAX_TEXT_BYTES && has_longer_text(text, MAX_TEXT_BYTES) {
-        return Err(invalid(&format!("a text of more than {MAX_TEXT_BYTES} bytes is taken nowhere")));
+    // A parser's words repeat what they are about, and write out what cannot be printed: DEL takes six bytes.
+    if text.len() > MAX_TEXT_BYTES && has_odd_text(text, MAX_TEXT_BYTES) {
+        let words = format!("a text of more than {MAX_TEXT_BYTES} bytes that is not printable ASCII is taken nowhere");
+        return Err(invalid(words));
     }
     Ok(())
 }
 
-/// Whether a text in JSON is longer than so many bytes.
-fn has_longer_text(json: &[u8], most: usize) -> bool {
+/// Whether a text in JSON is longer than so many bytes and holds others than those of printable ASCII.
+fn has_odd_text(json: &[u8], most: usize) -> bool {
     let mut length = None;
-    let mut is_escaped = false;
+    let (mut is_escaped, mut is_odd) = (false, false);
     for byte in json {
         length = match (length, byte) {
             (None, b'"') => Some(0),
             (None, _) => None,
             (Some(_), b'"') if !is_escaped => None,
-            (Some(length), _) if length == most => return true,
             (Some(length), _) => Some(length + 1),
         };
         is_escaped = length.is_some() && *byte == b'\\' && !is_escaped;
+        is_odd = length.is_some() && (is_odd || !matches!(byte, b' '..=b'~'));
+        if is_odd && length > Some(most) {
+            return true;
+        }
     }
     false
 }
 
-fn invalid(words: &str) -> Problem {
-    let end = words.floor_char_boundary(MAX_DETAIL_BYTES);
-    let more = if end < words.len() { " …" } else { "" };
-    Problem::new(ProblemKind::InvalidRequest).detail(format!("{}{more}", &words[..end]))
+fn invalid(words: impl Display) -> Problem {
+    Problem::new(ProblemKind::InvalidRequest).detail(Beginning::of(words))
+}
+
+/// The first [`MAX_DETAIL_BYTES`] of what is written.
+struct Beginning(String);
+
+impl Beginning {
+    fn of(words: impl Display) -> String {
+        let mut beginning = Self(String::new());
+        // It fails where the rest is left out.
+        let _ = write!(beginning, "{words}");
+        beginning.0
+    }
+}
+
+impl Write for Beginning {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = text.floor_char_boundary(MAX_DETAIL_BYTES.saturating_sub(self.0.len()));
+        self.0.push_str(&text[..end]);
+        if end == text.len() {
+            return Ok(());
+        }
+        self.0.push_str(" …");
+        Err(fmt::Error)
+    }
 }
 
 #[cfg(test)]
@@ -139,17 +166,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_measured_as_they_stand() {
+    fn odd_texts_are_measured_as_they_stand() {
         for (json, longest) in [
-            (r#"{"a":"bcd"}"#, 3),
-            (r#"["a\"b\"","c"]"#, 6),
-            (r#"["a\\","bcdefgh"]"#, 7),
-            (r#"[1234567890]"#, 0),
-            (r#""endless"#, 7),
+            (r#"{"a":"bcé"}"#, 4),
+            (r#"["é\"b\"","c"]"#, 7),
+            (r#"["a\\","bcdefgé"]"#, 8),
+            (r#"["é","plain and long"]"#, 2),
+            (r#""endléss"#, 8),
         ] {
-            assert!(!has_longer_text(json.as_bytes(), longest), "{json}");
-            assert!(longest == 0 || has_longer_text(json.as_bytes(), longest - 1), "{json}");
+            assert!(!has_odd_text(json.as_bytes(), longest), "{json}");
+            assert!(has_odd_text(json.as_bytes(), longest - 1), "{json}");
         }
+        assert!(!has_odd_text("[\"plain and long\",1234567890]é".as_bytes(), 2));
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub async fn mint(
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     /// What is asked for, each item as for a single link.
-    #[serde(deserialize_with = "bounded::list::<1, MAX_BATCH, _, _>")]
+    #[serde(deserialize_with = "bounded::list::<MAX_BATCH, _, _>")]
     #[schema(value_type = Vec<MintRequest>, min_items = 1, max_items = 1000)]
     links: Vec<Box<RawValue>>,
 }
@@ -122,6 +122,7 @@ pub async fn batch(
 ) -> Result<axum::Json<BatchResults>, Problem> {
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
+    check_any(&batch.links)?;
     let requests = batch.requests();
     let asked_for = requests.iter().map(|request| subject(client, request.as_ref().ok()?.subject.as_deref()));
     admit_links(&state, client, asked_for)?;
@@ -134,6 +135,16 @@ pub async fn batch(
     };
     let minted = issue(&state, mint_all).await?;
     Ok(axum::Json(BatchResults { results: minted.into_iter().map(BatchResult::of).collect() }))
+}
+
+/// Whether anything is asked for.
+pub fn check_any<T>(links: &[T]) -> Result<(), Problem> {
+    match links {
+        [] => Err(Problem::new(ProblemKind::InvalidRequest)
+            .detail("`links` must hold at least one item.")
+            .with("field", "links")),
+        _ => Ok(()),
+    }
 }
 
 /// What is to be inspected.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::credentials::Caller;
 use super::issuing::issue;
 use super::json::Json;
-use super::links::{BatchResult, BatchResults, ready};
+use super::links::{BatchResult, BatchResults, check_any, ready};
 use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::rates::{admit_links, subject};
@@ -24,7 +24,7 @@ use crate::revocation::RevocationView;
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
     /// The old links: URLs or tokens.
-    #[serde(deserialize_with = "bounded::list::<1, MAX_BATCH, _, _>")]
+    #[serde(deserialize_with = "bounded::list::<MAX_BATCH, _, _>")]
     #[schema(min_items = 1, max_items = 1000)]
     links: Vec<String>,
     /// Life of the new links in seconds, where it is not to be that of the old ones.
@@ -49,6 +49,7 @@ pub async fn refresh(
 ) -> Result<axum::Json<BatchResults>, Problem> {
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
+    check_any(&request.links)?;
     let now = state.clock.now().wall;
     // Whom the old links are for takes some looking.
     let has_subjects = client.rates.subject_links.is_some();

@@ -97,7 +97,7 @@ pub struct MintRequest {
     #[schema(max_length = 127, pattern = "^[^/; ]+/[^/; ]+ *(;.*)?$", examples("image/jpeg"))]
     pub content_type: Option<String>,
     /// Networks or addresses the link may be used from; from anywhere when left out.
-    #[serde(default, deserialize_with = "bounded::optional_list::<0, MAX_NETWORKS, _, _>")]
+    #[serde(default, deserialize_with = "bounded::optional_list::<MAX_NETWORKS, _, _>")]
     #[schema(max_items = 16, examples("203.0.113.0/24", "2001:db8::/56"))]
     pub client_networks: Option<Vec<String>>,
     /// How many downloads the link is good for; any number when left out.
