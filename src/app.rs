@@ -24,7 +24,7 @@ use crate::files;
 use crate::http::inherited::{self, Inherited};
 use crate::http::listen::{Address, Listener};
 use crate::http::slots::Slots;
-use crate::http::{AppState, Audience, Caller, Metrics, Routes, UnderWay, server};
+use crate::http::{Apart, AppState, Audience, Caller, Metrics, Routes, UnderWay, server};
 use crate::http_client::is_here;
 use crate::identity::Logins;
 use crate::keeper::Keeper;
@@ -121,6 +121,7 @@ impl Parts {
             metrics: Metrics::default(),
             listen: config.listen.clone(),
             limits: config.limits,
+            apart: Apart::new(config.limits.body_bytes, process::worker_threads()),
             origins: config.origins.clone(),
         }))
     }

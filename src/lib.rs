@@ -17,7 +17,7 @@
 //! | [`app`], [`keeper`], [`cli`] | one process, put together, and kept up to date; the command line |
 //! | [`process`] | signals, threads, descriptors, the service manager |
 //! | [`clock`], [`entropy`], [`files`], [`telemetry`] | the machine: time, randomness, whole files, logs |
-//! | [`span`] | spans of time as people write them |
+//! | [`span`], [`bounded`] | spans of time as people write them; lists that end where they grow too long |
 //!
 //! # One download
 //!
@@ -34,6 +34,7 @@
 
 pub mod answers;
 pub mod app;
+pub mod bounded;
 pub mod cli;
 pub mod clients;
 pub mod clock;

@@ -82,13 +82,18 @@ pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
+/// How many threads judge downloads, and how many more work on large requests of the API. The edge works on the same
+/// machine: half of it is enough, and fewer threads wake each other less.
+pub fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
 /// A runtime for the process.
 ///
 /// # Errors
 /// When the operating system gives no threads.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    // The edge works on the same machine: half of it is enough, and fewer threads wake each other less.
-    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let workers = worker_threads();
     let mut builder = match workers {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),

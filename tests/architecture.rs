@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock.rs", &[]),
     ("files.rs", &["entropy"]),
     ("span.rs", &[]),
+    ("bounded.rs", &[]),
     ("telemetry.rs", &[]),
     ("process.rs", &[]),
     ("token/", &["clock"]),
@@ -38,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("revocation/embedded/", &["answers", "clock", "files", "revocation"]),
     ("revocation/redis/", &["answers", "clients", "clock", "entropy", "files", "revocation", "token"]),
     ("answers.rs", &["revocation"]),
-    ("clients/", &["clock", "entropy", "files", "revocation", "token"]),
+    ("clients/", &["bounded", "clock", "entropy", "files", "revocation", "token"]),
     ("http_client.rs", &[]),
     ("identity/", &["clients", "clock", "http_client", "token"]),
     ("identity/json.rs", &[]),
@@ -47,12 +48,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity/jwt.rs", &["clock"]),
     ("identity/times.rs", &["clock"]),
     ("edge/", &["clock", "collection", "revocation", "token"]),
-    ("mint/", &["clock", "collection", "entropy", "revocation", "token"]),
+    ("mint/", &["bounded", "clock", "collection", "entropy", "revocation", "token"]),
     ("inspect.rs", &["clock", "collection", "mint", "revocation", "token"]),
     (
         "http/",
         &[
             "answers",
+            "bounded",
             "clients",
             "clock",
             "collection",
@@ -255,4 +257,41 @@ fn no_author_is_named_in_the_code_but_by_the_list_of_reserved_names() {
             );
         }
     }
+}
+
+/// A list of a body without a bound is built before anybody counts it: `src/bounded.rs` reads it no further than it may be.
+#[test]
+fn no_list_of_a_body_is_read_without_a_bound() {
+    let is_of_bodies = |file: &str| {
+        ["http/", "mint/", "clients/changes.rs", "clients/record.rs"].iter().any(|part| file.starts_with(part))
+    };
+    let mut seen = 0;
+    for (file, text) in sources().into_iter().filter(|(file, _)| is_of_bodies(file)) {
+        for item in
+            text.split("#[derive(").skip(1).filter(|item| item.split(")]").next().unwrap().contains("Deserialize"))
+        {
+            let body = item.split("\n}").next().unwrap();
+            // What is kept in a store was bounded when it was written.
+            if body.contains("struct ClientRecord") {
+                continue;
+            }
+            let lines: Vec<_> = body.lines().collect();
+            for (at, line) in lines.iter().enumerate() {
+                let is_list =
+                    ["Vec<", "VecDeque<", "Set<", "Map<"].iter().any(|list| line.contains(list)) && line.contains(": ");
+                if !is_list || line.trim_start().starts_with('#') {
+                    continue;
+                }
+                let attributes: Vec<_> = lines[..at]
+                    .iter()
+                    .rev()
+                    .take_while(|line| !line.ends_with(',') || line.starts_with("        "))
+                    .collect();
+                let is_bounded = attributes.iter().any(|line| line.contains("list::<"));
+                assert!(is_bounded, "src/{file}: `{}` has no bound while it is read: see src/bounded.rs", line.trim());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 9, "{seen} lists were found");
 }

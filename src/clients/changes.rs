@@ -5,8 +5,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::record::{ClientRecord, KeyRecord, PolicyRecord, RecordError};
+use super::record::{ClientRecord, KeyRecord, MAX_NAMED, PolicyRecord, RecordError};
 use super::{Clients, KeyHash, Role};
+use crate::bounded;
 
 /// Most keys of one client: a rotation that runs wild must not fill the store.
 pub const MAX_KEYS: usize = 64;
@@ -68,8 +69,8 @@ pub struct ClientPatch(Map<String, Value>);
 /// The shape of a patch: every field may be missing or `null`, none may be another.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PatchShape {
-    #[serde(rename = "roles")]
+pub struct PatchShape {
+    #[serde(default, rename = "roles", deserialize_with = "bounded::optional_list::<MAX_NAMED, _, _>")]
     _roles: Option<Vec<Role>>,
     #[serde(rename = "policy")]
     _policy: Option<PolicyRecord>,
@@ -79,6 +80,7 @@ struct PatchShape {
 #[derive(serde::Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Changeable {
+    #[serde(deserialize_with = "bounded::list::<MAX_NAMED, _, _>")]
     roles: Vec<Role>,
     #[serde(default)]
     policy: PolicyRecord,

@@ -27,12 +27,12 @@ use thiserror::Error;
 
 pub use self::admin::{Administration, ClientView, KeyView, MadeKey};
 pub use self::api_key::{ApiKey, ClientKey, KeyHash, is_api_key};
-pub use self::changes::{Change, ClientPatch, Condition, Refusal};
+pub use self::changes::{Change, ClientPatch, Condition, PatchShape, Refusal};
 pub use self::file::FileClients;
 pub use self::limiter::{Exceeded, Limit, Limiter, RateRules};
 pub use self::names::{LINKGATE, OPERATOR, is_reserved};
 pub use self::rates::{Level, MAX_RATE, Quota};
-pub use self::record::{ClientRecord, KeyRecord, PolicyRecord, RecordError, check_name, quota};
+pub use self::record::{ClientRecord, KeyRecord, MAX_NAMED, PolicyRecord, RecordError, check_name, quota};
 pub use self::registry::Registry;
 use crate::clock::UnixMillis;
 use crate::revocation::StoreError;

@@ -11,11 +11,17 @@ use super::limiter::{Limit, RateRules};
 use super::names::{RESERVED, is_reserved};
 use super::rates::{MAX_RATE, Quota};
 use super::{Client, Role};
+use crate::bounded;
 use crate::clock::Rfc3339;
 use crate::token::{
     ClientName, CollectionName, Feature, FeatureRules, Features, LoginPolicy, MintPolicy, PathPattern, PathTemplate,
     PatternError,
 };
+
+/// Most patterns, or collections, of one policy: far more than any link should be held against.
+pub const MAX_PATTERNS: usize = 10_000;
+/// Most items of a list of roles or features, of which there are a few.
+pub const MAX_NAMED: usize = 64;
 
 /// A client in plain values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +51,16 @@ pub struct KeyRecord {
 #[schema(as = Policy)]
 pub struct PolicyRecord {
     /// Paths it may make links for: `*` is one segment, `**` any number.
-    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
-    #[schema(nullable)]
+    #[serde(default, deserialize_with = "list::<MAX_PATTERNS, _, _>", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable, max_items = 10_000)]
     pub allow: Vec<String>,
     /// Collections it may make links for; all of them by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "bounded::optional_list::<MAX_PATTERNS, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(max_items = 10_000)]
     pub collections: Option<Vec<String>>,
     /// Longest life of its links, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,11 +71,16 @@ pub struct PolicyRecord {
     #[schema(minimum = 1)]
     pub default_ttl: Option<u64>,
     /// What every link must have.
-    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
-    #[schema(nullable)]
+    #[serde(default, deserialize_with = "list::<MAX_NAMED, _, _>", skip_serializing_if = "Vec::is_empty")]
+    #[schema(nullable, max_items = 64)]
     pub require: Vec<Feature>,
     /// What a link may have; everything by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "bounded::optional_list::<MAX_NAMED, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(max_items = 64)]
     pub permit: Option<Vec<Feature>>,
     /// Requests a second that each instance takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,8 +108,9 @@ pub struct PolicyRecord {
     pub subject_links_burst: Option<u64>,
 }
 
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+/// A list, where `null` is an empty one.
+fn list<'de, const MOST: usize, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
+    Ok(bounded::optional_list::<MOST, _, _>(d)?.unwrap_or_default())
 }
 
 /// Why a record is no client.
@@ -123,6 +140,8 @@ pub enum RecordError {
     Rate(&'static str),
     #[error("`{0}` goes with `{1}`")]
     BurstAlone(&'static str, &'static str),
+    #[error("`{0}` must hold at most {1} items")]
+    TooMany(&'static str, usize),
 }
 
 impl RecordError {
@@ -130,12 +149,14 @@ impl RecordError {
     pub fn field(&self) -> Option<String> {
         let name = match self {
             Self::Name | Self::Reserved(_) => "name",
-            Self::NoRole => "roles",
+            Self::NoRole | Self::TooMany("roles", _) => "roles",
             Self::NothingAllowed | Self::Pattern(..) => "policy.allow",
             Self::Collection(_) => "policy.collections",
             Self::Ttl => "policy.max_ttl",
             Self::Contradiction(_) => "policy.require",
-            Self::Rate(rule) | Self::BurstAlone(rule, _) => return Some(format!("policy.{rule}")),
+            Self::Rate(rule) | Self::BurstAlone(rule, _) | Self::TooMany(rule, _) => {
+                return Some(format!("policy.{rule}"));
+            }
             Self::NoKey | Self::KeyHash => return None,
         };
         Some(name.to_owned())
@@ -150,6 +171,7 @@ impl ClientRecord {
         if self.roles.is_empty() {
             return Err(RecordError::NoRole);
         }
+        check_length("roles", &self.roles, MAX_NAMED)?;
         let policy = self.policy.build()?;
         let mints = self.roles.contains(&Role::Mint) || self.roles.contains(&Role::Admin);
         if policy.allow.is_empty() && mints {
@@ -227,6 +249,11 @@ impl PolicyRecord {
 
     /// What may be minted, where a record without `permit` permits `default` and what it requires.
     fn build_permitting(&self, default: Features) -> Result<MintPolicy, RecordError> {
+        // What is written down must be such as is read again.
+        check_length("allow", &self.allow, MAX_PATTERNS)?;
+        check_length("collections", self.collections.as_deref().unwrap_or_default(), MAX_PATTERNS)?;
+        check_length("require", &self.require, MAX_NAMED)?;
+        check_length("permit", self.permit.as_deref().unwrap_or_default(), MAX_NAMED)?;
         let parse_pattern =
             |text: &String| PathPattern::parse(text).map_err(|error| RecordError::Pattern(text.clone(), error));
         let allow: Vec<_> = self.allow.iter().map(parse_pattern).collect::<Result<_, _>>()?;
@@ -280,6 +307,10 @@ impl PolicyRecord {
         let bounds = Self { allow: Vec::new(), ..self.clone() }.build_permitting(Features::HARMLESS)?;
         Ok(LoginPolicy { allow, bounds, subject_claim: subject_claim.into() })
     }
+}
+
+fn check_length<T>(field: &'static str, list: &[T], most: usize) -> Result<(), RecordError> {
+    if list.len() <= most { Ok(()) } else { Err(RecordError::TooMany(field, most)) }
 }
 
 /// One limit, if it is set.

@@ -11,7 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::json;
 use super::problem::Problem;
 use super::state::AppState;
-use crate::clients::{ClientPatch, ClientView, PolicyRecord, Role};
+use crate::bounded;
+use crate::clients::{ClientPatch, ClientView, MAX_NAMED, PatchShape, PolicyRecord, Role};
 use crate::clock::Rfc3339;
 
 /// Which clients to list.
@@ -47,7 +48,8 @@ pub struct CreateRequest {
     #[schema(max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
     /// What it may do.
-    #[schema(min_items = 1)]
+    #[serde(deserialize_with = "bounded::list::<MAX_NAMED, _, _>")]
+    #[schema(min_items = 1, max_items = 64)]
     pub roles: Vec<Role>,
     /// What it may ask for.
     pub policy: Option<PolicyRecord>,
@@ -94,7 +96,7 @@ pub struct NewKey {
 #[allow(dead_code, reason = "it describes what `ClientPatch` reads")]
 pub struct PatchBody {
     /// What it may do from now on.
-    #[schema(min_items = 1, nullable = false)]
+    #[schema(min_items = 1, max_items = 64, nullable = false)]
     roles: Option<Vec<Role>>,
     /// Changes of the policy, field by field; a list is replaced whole.
     policy: Option<PolicyRecord>,
@@ -108,6 +110,8 @@ impl FromRequest<Arc<AppState>> for Patch {
 
     async fn from_request(request: Request<Body>, state: &Arc<AppState>) -> Result<Self, Problem> {
         let text = json::read(request, state, &[json::MERGE_PATCH, json::JSON]).await?;
+        // Its own words would not say which list is too long.
+        json::parse::<PatchShape>(&text)?;
         json::parse_with(&text, ClientPatch::parse).map(Self)
     }
 }

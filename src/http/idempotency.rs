@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tracing::{Instrument, debug, warn};
 
+use super::apart::Large;
 use super::credentials::Caller;
 use super::json::read_body;
 use super::problem::{Problem, ProblemKind};
@@ -95,10 +96,16 @@ async fn answer(state: Arc<AppState>, request: Request<Body>, next: Next) -> Res
     let body = read_body(body, state.limits.body_bytes).await?;
     let asked = parts.uri.path_and_query().map_or("", |path| path.as_str());
     let request = Keyed { place: place(&caller, &key), about: About::new(asked, &body, &caller) };
+    let large = parts.extensions.get::<Large>().cloned();
     let plain = Request::from_parts(parts, Body::from(body));
-    let work = {
-        let state = Arc::clone(&state);
-        async move { request.carry_out(&state, next.run(plain)).await }
+    let task = Arc::clone(&state);
+    let work = async move {
+        let state = Arc::clone(&task);
+        let work = async move { request.carry_out(&state, next.run(plain)).await };
+        match large {
+            Some(large) => task.apart.work(&large, work.in_current_span()).await?,
+            None => work.await,
+        }
     };
     state.under_way.run(work).await?
 }

@@ -18,6 +18,7 @@ use super::problem::{Problem, ProblemKind};
 use super::rates::{Visit, admit_links, subject};
 use super::revocation_bodies::RevocationBody;
 use super::state::AppState;
+use crate::bounded;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
 use crate::inspect::{Contents, Inspection};
@@ -66,6 +67,7 @@ pub async fn mint(
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     /// What is asked for, each item as for a single link.
+    #[serde(deserialize_with = "bounded::list::<MAX_BATCH, _, _>")]
     #[schema(value_type = Vec<MintRequest>, min_items = 1, max_items = 1000)]
     links: Vec<Box<RawValue>>,
 }
@@ -120,7 +122,7 @@ pub async fn batch(
 ) -> Result<axum::Json<BatchResults>, Problem> {
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
-    check_size(batch.links.len())?;
+    check_any(&batch.links)?;
     let requests = batch.requests();
     let asked_for = requests.iter().map(|request| subject(client, request.as_ref().ok()?.subject.as_deref()));
     admit_links(&state, client, asked_for)?;
@@ -135,14 +137,14 @@ pub async fn batch(
     Ok(axum::Json(BatchResults { results: minted.into_iter().map(BatchResult::of).collect() }))
 }
 
-/// Whether a batch is neither empty nor too large.
-pub fn check_size(items: usize) -> Result<(), Problem> {
-    if (1..=MAX_BATCH).contains(&items) {
-        return Ok(());
+/// Whether anything is asked for.
+pub fn check_any<T>(links: &[T]) -> Result<(), Problem> {
+    match links {
+        [] => Err(Problem::new(ProblemKind::InvalidRequest)
+            .detail("`links` must hold at least one item.")
+            .with("field", "links")),
+        _ => Ok(()),
     }
-    Err(Problem::new(ProblemKind::InvalidRequest)
-        .detail(format!("`links` must hold 1 to {MAX_BATCH} items."))
-        .with("field", "links"))
 }
 
 /// What is to be inspected.

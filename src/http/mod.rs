@@ -19,6 +19,7 @@
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`], and the [`express`] lane
 //! does so without hyper.
 
+mod apart;
 mod asked;
 mod client_bodies;
 mod clients;
@@ -69,6 +70,7 @@ use tracing::Instrument;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
+pub use self::apart::Apart;
 use self::asked::Asked;
 pub use self::credentials::Caller;
 pub use self::idempotency::UnderWay;
@@ -110,9 +112,10 @@ impl Routes {
                 Audience::Api => answered
                     .route_layer(from_fn(web::tag))
                     .route_layer(from_fn_with_state(Arc::clone(state), idempotency::once))
+                    .route_layer(web::compression())
+                    .route_layer(from_fn_with_state(Arc::clone(state), apart::large))
                     .route_layer(from_fn_with_state(Arc::clone(state), account))
-                    .layer(Extension(credentials::Assumed(caller.clone())))
-                    .layer(web::compression()),
+                    .layer(Extension(credentials::Assumed(caller.clone()))),
                 Audience::Download | Audience::Ops => answered,
             });
         }

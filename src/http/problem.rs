@@ -45,6 +45,7 @@ pub enum ProblemKind {
     RequestInProgress,
     IdempotencyKeyReused,
     NotYetSafe,
+    Busy,
     IdentityUnavailable,
     StoreUnavailable,
     StoreFull,
@@ -54,7 +55,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidLink,
         Self::Expired,
         Self::Revoked,
@@ -79,6 +80,7 @@ impl ProblemKind {
         Self::RequestInProgress,
         Self::IdempotencyKeyReused,
         Self::NotYetSafe,
+        Self::Busy,
         Self::IdentityUnavailable,
         Self::StoreUnavailable,
         Self::StoreFull,
@@ -129,6 +131,7 @@ impl ProblemKind {
             Self::NotYetSafe => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not-yet-safe", "The revocation is recorded, but not yet safe")
             }
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many large requests are under way"),
             Self::IdentityUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "identity-unavailable", "This login cannot be checked right now")
             }

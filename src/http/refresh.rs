@@ -9,13 +9,14 @@ use utoipa::ToSchema;
 use super::credentials::Caller;
 use super::issuing::issue;
 use super::json::Json;
-use super::links::{BatchResult, BatchResults, check_size, ready};
+use super::links::{BatchResult, BatchResults, check_any, ready};
 use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::rates::{admit_links, subject};
 use super::state::AppState;
+use crate::bounded;
 use crate::clients::Role;
-use crate::mint::{Owner, RefreshError};
+use crate::mint::{MAX_BATCH, Owner, RefreshError};
 use crate::revocation::RevocationView;
 
 /// The old links, and the life of the new ones.
@@ -23,6 +24,7 @@ use crate::revocation::RevocationView;
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
     /// The old links: URLs or tokens.
+    #[serde(deserialize_with = "bounded::list::<MAX_BATCH, _, _>")]
     #[schema(min_items = 1, max_items = 1000)]
     links: Vec<String>,
     /// Life of the new links in seconds, where it is not to be that of the old ones.
@@ -47,7 +49,7 @@ pub async fn refresh(
 ) -> Result<axum::Json<BatchResults>, Problem> {
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
-    check_size(request.links.len())?;
+    check_any(&request.links)?;
     let now = state.clock.now().wall;
     // Whom the old links are for takes some looking.
     let has_subjects = client.rates.subject_links.is_some();

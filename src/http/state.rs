@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::UnderWay;
+use super::apart::Apart;
 use super::listen::ListenConfig;
 use super::metrics::Metrics;
 use super::server::Limits;
@@ -47,6 +48,7 @@ pub struct AppState {
     pub metrics: Metrics,
     pub listen: ListenConfig,
     pub limits: Limits,
+    pub apart: Apart,
     pub origins: Origins,
 }
 

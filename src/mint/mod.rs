@@ -15,13 +15,14 @@ use utoipa::ToSchema;
 
 pub use self::identify::Identified;
 pub use self::refresh::{Owner, RefreshError};
+use crate::bounded;
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::entropy;
 use crate::revocation::{Bearings, Bounds, Kind, RevocationView, covering, issue_time};
 use crate::token::{
-    ClientName, Disposition, Expiry, Feature, Features, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish,
-    Subject, parse_network, seal,
+    ClientName, Disposition, Expiry, Feature, Features, Keyring, MAX_NETWORKS, MAX_TOKEN_CHARS, MintPolicy,
+    MintRefusal, MintWish, Subject, parse_network, seal,
 };
 
 /// Most links in one batch.
@@ -96,6 +97,7 @@ pub struct MintRequest {
     #[schema(max_length = 127, pattern = "^[^/; ]+/[^/; ]+ *(;.*)?$", examples("image/jpeg"))]
     pub content_type: Option<String>,
     /// Networks or addresses the link may be used from; from anywhere when left out.
+    #[serde(default, deserialize_with = "bounded::optional_list::<MAX_NETWORKS, _, _>")]
     #[schema(max_items = 16, examples("203.0.113.0/24", "2001:db8::/56"))]
     pub client_networks: Option<Vec<String>>,
     /// How many downloads the link is good for; any number when left out.

@@ -10,7 +10,7 @@ signs the logins. Figures are milliseconds unless they say otherwise.
 import argparse, base64, hashlib, http.client, json, multiprocessing, os, pathlib, re, socket, statistics, subprocess, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SECONDS = 5
+SECONDS = 3
 BODY = 4 << 20
 CONFIGURATION = """
 public_url = "https://files.example"
@@ -137,14 +137,14 @@ class Site:
         self.home.cleanup()
 
 
-def repeat(path, method, target, body, key, until, named):
+def repeat(path, method, target, body, key, until, named, fields):
     """One caller that asks the same without pause."""
     number = 0
     while time.monotonic() < until:
         try:
             connection = Connection(path)
             while time.monotonic() < until:
-                headers = {"Idempotency-Key": f"{os.getpid()}-{number}"} if named else {}
+                headers = fields | ({"Idempotency-Key": f"{os.getpid()}-{number}"} if named else {})
                 connection.call(method, target, body, key, headers)
                 number += 1
         except (OSError, http.client.HTTPException):
@@ -154,9 +154,9 @@ def repeat(path, method, target, body, key, until, named):
 class Load:
     """Callers in processes of their own, while the block runs."""
 
-    def __init__(self, count, *arguments, named=False):
+    def __init__(self, count, *arguments, named=False, headers={}):
         until = time.monotonic() + 60
-        self.callers = [multiprocessing.Process(target=repeat, args=(*arguments, until, named), daemon=True) for _ in range(count)]
+        self.callers = [multiprocessing.Process(target=repeat, args=(*arguments, until, named, headers), daemon=True) for _ in range(count)]
 
     def __enter__(self):
         [caller.start() for caller in self.callers]
@@ -207,30 +207,74 @@ def revocations(site):
     return times(revoke, pause=0.02), statuses
 
 
+def trickle(path, target, key, until):
+    """One caller whose large body comes byte by byte."""
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: {BODY}\r\n\r\n"
+    while time.monotonic() < until:
+        try:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(str(path))
+            connection.sendall(head.encode())
+            while time.monotonic() < until:
+                connection.sendall(b" ")
+                time.sleep(0.001)
+        except OSError:
+            time.sleep(0.01)
+
+
+class Trickle(Load):
+    def __init__(self, count, *arguments):
+        until = time.monotonic() + 60
+        self.callers = [multiprocessing.Process(target=trickle, args=(*arguments, until), daemon=True) for _ in range(count)]
+
+
 def bodies(binary):
-    """Downloads beside the worst bodies, and the memory that these take."""
+    """Downloads beside the worst bodies and answers, the memory that these take, and revoking beside them."""
     long = "/".join(["p" * 100] * 9) + "/" + "f" * 80 + ".jpg"
+    zipped = {"Accept-Encoding": "gzip"}
+    fill = lambda item: b'{"links":[' + item + (b"," + item) * ((BODY - 32) // (len(item) + 1) - 1) + b"]}"
     with Site(binary) as site:
         old = site.mint({"path": long, "filename": "ä" * 60, "subject": "s" * 128})
+        batch = json.dumps({"links": [{"path": long}] * 1000}).encode()
+        for number in range(1000):
+            site.api().call("POST", "/v1/revocations", {"path": f"{number:04}/{long}"[:1000], "reason": os.urandom(240).hex()}, site.admin)
+        post, get = ("POST", site.minter, {}), ("GET", site.admin, {})
         worst = {
-            "nobody else": None,
-            "one batch of 1000 paths of 1000 bytes": ("/v1/links/batch", json.dumps({"links": [{"path": long}] * 1000}).encode()),
-            "one refresh of 1000 links of 4 KB": ("/v1/links/refresh", json.dumps({"links": ["https://files.example" + "/x" * 1_000 + old] * 1000}).encode()),
-            "one body of 4 MiB of zeros in a list": ("/v1/links/batch", b'{"links":[' + b"0," * ((BODY - 20) // 2) + b"0]}"),
-            "one refresh of 4 MiB of empty texts": ("/v1/links/refresh", b'{"links":[' + b'"",' * ((BODY - 20) // 3) + b'""]}'),
+            "a batch of 1000 paths of 1000 bytes": (*post, "/v1/links/batch", batch),
+            "the same, compressed": ("POST", site.minter, zipped, "/v1/links/batch", batch),
+            "a refresh of 1000 links of 4 KB": (*post, "/v1/links/refresh", json.dumps({"links": ["https://files.example" + "/x" * 1_000 + old] * 1000}).encode()),
+            "a batch of 1000 short paths": (*post, "/v1/links/batch", json.dumps({"links": [{"path": "a"}] * 1000}).encode()),
+            "a page of 1000 long revocations": (*get, "/v1/revocations?limit=1000", None),
+            "the same page, compressed": ("GET", site.admin, zipped, "/v1/revocations?limit=1000", None),
+            "the description, compressed": ("GET", None, zipped, "/openapi.json", None),
+            "4 MiB of zeros in a list": (*post, "/v1/links/batch", fill(b"0")),
+            "4 MiB of empty texts to refresh": (*post, "/v1/links/refresh", fill(b'""')),
+            "4 MiB of empty objects": (*post, "/v1/links/batch", fill(b"{}")),
+            "4 MiB of brackets": (*post, "/v1/links/batch", b'{"links":[' + b"[" * (BODY - 32)),
+            "a text of 4 MiB": (*post, "/v1/links/batch", b'{"links":[{"path":"' + b"a" * (BODY - 64) + b'"}]}'),
+            "4 MiB of DEL for a number": (*post, "/v1/links", b'{"path":"a","expires_in":"' + b"\x7f" * (BODY - 64) + b'"}'),
+            "an unknown field of 4 MiB": (*post, "/v1/links", b'{"' + b"\x7f" * (BODY - 64) + b'":1}'),
         }
-        for what, call in worst.items():
-            if call is None:
-                show(f"downloads, {what}", downloads(site))
-                continue
-            target, body = call
+        show("downloads, nobody else", downloads(site))
+        show("revoking, nobody else", revocations(site)[0])
+        for what, (method, key, headers, target, body) in worst.items():
+            site.api().call(method, target, body, key, headers)
             pathlib.Path(f"/proc/{site.process.pid}/clear_refs").write_text("5")
             before = site.memory("VmRSS")
-            answer = site.api().call("POST", target, body, site.minter)[1]
-            peak, bound = site.memory("VmHWM") - before, 4 * (len(body) + len(answer)) / (1 << 20)
-            with Load(1, site.folder / "api.sock", "POST", target, body, site.minter):
-                show(f"downloads, {what}", downloads(site))
-            print(f"  {'':58} memory {peak:.1f} MiB, 4 x (body + answer) {bound:.1f} MiB")
+            status, answer = site.api().call(method, target, body, key, headers)
+            peak, moved = site.memory("VmHWM") - before, (len(body or b"") + len(answer)) / (1 << 20)
+            print(f"  {what}: {status}, {len(body or b'') >> 10} KiB in, {len(answer) >> 10} KiB out, peak {peak:.1f} MiB = {peak / moved:.1f} x both")
+            for callers in (1, 8):
+                pathlib.Path(f"/proc/{site.process.pid}/clear_refs").write_text("5")
+                with Load(callers, site.folder / "api.sock", method, target, body, key, headers=headers):
+                    show(f"    downloads, {callers} of them", downloads(site))
+                    if callers == 8:
+                        taken, statuses = revocations(site)
+                        show(f"    revoking, {callers} of them", taken)
+                        print(f"      {statuses}, the process' peak {site.memory('VmHWM'):.0f} MiB")
+        with Trickle(8, site.folder / "api.sock", "/v1/links/batch", site.minter):
+            show("  downloads, 8 bodies byte by byte", downloads(site))
+            show("  revoking, 8 bodies byte by byte", revocations(site)[0])
 
 
 def kept_answers(binary):

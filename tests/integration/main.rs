@@ -15,6 +15,7 @@ mod support;
 
 mod api;
 mod asked;
+mod bodies;
 mod browser;
 mod cli;
 mod client_commands;

@@ -58,7 +58,7 @@ pub struct ProblemBody {
 
 /// Of every operation that needs an API key.
 const KEYED: &[ProblemKind] =
-    &[P::Unauthorized, P::Forbidden, P::Timeout, P::RateLimited, P::StoreUnavailable, P::IdentityUnavailable];
+    &[P::Unauthorized, P::Forbidden, P::Timeout, P::RateLimited, P::StoreUnavailable, P::IdentityUnavailable, P::Busy];
 /// Of every operation that reads a body.
 const BODY: &[ProblemKind] = &[P::InvalidRequest, P::UnsupportedMediaType, P::PayloadTooLarge];
 

@@ -1,11 +1,8 @@
 use super::*;
 
 /// How a file is sent and shown, and how long a download holds its connection.
-const SENDING: [(&str, &str); 3] = [
-    ("content_type", "\"text/html\""),
-    ("disposition", "\"inline\""),
-    ("rate_limit", "64"),
-];
+const SENDING: [(&str, &str); 3] =
+    [("content_type", "\"text/html\""), ("disposition", "\"inline\""), ("rate_limit", "64")];
 /// Whom a link is for, from when, from where, how often, and what the file is saved as.
 const HARMLESS: [(&str, &str); 6] = [
     ("filename", "\"invoice.pdf\""),

@@ -1,0 +1,264 @@
+//! Large requests: what they bring and take is bounded, and the work on them is done apart from the threads that judge
+//! downloads.
+//!
+//! Whatever is not known to be small is large: a body above [`SMALL_BODY`], and every operation that is not among the
+//! [`SMALL`] ones. A large request
+//!
+//! 1. waits until there is room for its body and its answer: that of all of them together is bounded, and so are the part
+//!    of one caller and the part of all logins, of whom there may be any number;
+//! 2. is read, parsed, answered, tagged, sealed and compressed on threads of its own kind, of which there are few. It takes
+//!    turns: one for each time it can go on. Many requests of one caller queue for the caller's own turns first, so the one
+//!    of another caller never waits for more than one of theirs at a time;
+//! 3. gives back the room of its answer when the last byte of that is written.
+
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, MatchedPath, State};
+use axum::middleware::Next;
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tracing::Instrument;
+
+use super::credentials::Caller;
+use super::json::{cut_short, too_large};
+use super::problem::{Problem, ProblemKind};
+use super::state::AppState;
+
+/// Largest body that is parsed where downloads are judged, in bytes.
+pub const SMALL_BODY: usize = 16 << 10;
+/// What an answer is taken for until its size is known, in bytes: a batch of the longest links there are.
+const LARGEST_ANSWER: usize = 8 << 20;
+/// For how many of the largest requests there is room at once, for how many of logins, and for how many of one caller.
+const ROOM: usize = 8;
+const ROOM_OF_LOGINS: usize = 4;
+const ROOM_OF_CALLER: usize = 2;
+/// How long a request waits for room and its first turn before it is refused.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Callers are told apart by their hashes; two may be taken for one.
+const CALLERS: usize = 256;
+/// In what room is counted, in bytes.
+const UNIT: usize = 1 << 10;
+
+/// Operations whose work is small, as long as their body is. Revoking is one: it waits for no large request.
+const SMALL: &[(Method, &str)] = &[
+    (Method::POST, "/v1/links"),
+    (Method::POST, "/v1/links/inspect"),
+    (Method::POST, "/v1/revocations"),
+    (Method::GET, "/v1/revocations/{id}"),
+    (Method::DELETE, "/v1/revocations/{id}"),
+];
+/// Operations that anybody may ask for: all such callers are one.
+const OPEN: &[&str] = &["/openapi.json", "/docs"];
+
+/// Room and turns of large requests.
+pub struct Apart {
+    all: Share,
+    logins: Share,
+    callers: Vec<Share>,
+    hasher: RandomState,
+}
+
+/// What there is at once: for all, for all logins, or for one caller.
+struct Share {
+    turns: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+}
+
+impl Share {
+    fn new(turns: usize, room: usize) -> Self {
+        Self { turns: Arc::new(Semaphore::new(turns)), room: Arc::new(Semaphore::new(room)) }
+    }
+}
+
+/// Whose parts a request takes.
+#[derive(Clone, Copy)]
+struct Whose {
+    caller: usize,
+    is_login: bool,
+}
+
+/// Room that a request has in each share; it is given back when this is dropped.
+struct Room(Mutex<Vec<OwnedSemaphorePermit>>);
+
+impl Room {
+    /// Gives back what is more than so many bytes.
+    fn shrink(&self, bytes: usize) {
+        for permit in self.0.lock().iter_mut() {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes.div_ceil(UNIT))));
+        }
+    }
+}
+
+/// Goes with a large request to where the work on it is done.
+#[derive(Clone)]
+pub struct Large {
+    whose: Whose,
+    /// Taken for as long as anything of the request is there.
+    room: Arc<Room>,
+}
+
+impl Apart {
+    /// For bodies up to so many bytes, on so many threads, of which one caller has half at most.
+    pub fn new(body_bytes: usize, threads: usize) -> Self {
+        let largest = (body_bytes + LARGEST_ANSWER).div_ceil(UNIT);
+        Self {
+            all: Share::new(threads, ROOM * largest),
+            logins: Share::new(threads, ROOM_OF_LOGINS * largest),
+            callers: (0..CALLERS).map(|_| Share::new(threads.div_ceil(2), ROOM_OF_CALLER * largest)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn whose(&self, caller: Option<&Caller>) -> Whose {
+        let hash = self.hasher.hash_one(caller.map(Caller::identity));
+        Whose { caller: (hash % CALLERS as u64) as usize, is_login: caller.is_some_and(|caller| caller.0.is_login()) }
+    }
+
+    /// The shares that a request takes a part of. The narrowest comes first, so that the requests of one caller hold up no other
+    /// caller's, and those of all logins no client's.
+    fn shares(&self, whose: Whose) -> impl Iterator<Item = &Share> {
+        let logins = whose.is_login.then_some(&self.logins);
+        self.callers.get(whose.caller).into_iter().chain(logins).chain([&self.all])
+    }
+
+    /// Waits for room.
+    async fn room(&self, whose: Whose, bytes: usize) -> Result<Room, Problem> {
+        let units = bytes.div_ceil(UNIT) as u32;
+        let taken = async {
+            let mut taken = Vec::new();
+            for share in self.shares(whose) {
+                taken.push(Arc::clone(&share.room).acquire_many_owned(units).await.ok()?);
+            }
+            Some(Room(Mutex::new(taken)))
+        };
+        tokio::time::timeout(PATIENCE, taken).await.ok().flatten().ok_or_else(busy)
+    }
+
+    async fn turn(&self, whose: Whose) -> Option<Vec<OwnedSemaphorePermit>> {
+        let mut taken = Vec::new();
+        for share in self.shares(whose) {
+            taken.push(Arc::clone(&share.turns).acquire_owned().await.ok()?);
+        }
+        Some(taken)
+    }
+
+    /// Does the work on a request on a thread of its own, whenever it can go on. While it waits it holds no thread.
+    ///
+    /// # Errors
+    /// When there was no turn in time: nothing has been done.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        large: &Large,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let mut work: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(work);
+        let alarm = Arc::new(Alarm(Notify::new()));
+        // Who is refused here has done nothing yet.
+        let mut turn = tokio::time::timeout(PATIENCE, self.turn(large.whose)).await.ok().flatten().ok_or_else(busy)?;
+        loop {
+            let waker = Waker::from(Arc::clone(&alarm));
+            let step = spawn_blocking(move || {
+                let polled = work.as_mut().poll(&mut Context::from_waker(&waker));
+                drop(turn);
+                (work, polled)
+            });
+            match step.await {
+                Ok((_, Poll::Ready(done))) => return Ok(done),
+                Ok((left, Poll::Pending)) => work = left,
+                Err(_) => return Err(Problem::new(ProblemKind::Internal)),
+            }
+            alarm.0.notified().await;
+            turn = self.turn(large.whose).await.ok_or_else(busy)?;
+        }
+    }
+}
+
+/// Tells that work can go on.
+struct Alarm(Notify);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+/// An answer, and the room it takes.
+struct Kept {
+    answer: Bytes,
+    _room: Arc<Room>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.answer
+    }
+}
+
+/// Answers a large request apart from everything that must not wait for it.
+pub async fn large(
+    State(state): State<Arc<AppState>>,
+    path: MatchedPath,
+    request: Request<Body>,
+    next: Next,
+) -> Result<Response<Body>, Problem> {
+    let is_small = SMALL.iter().any(|(method, known)| method == request.method() && *known == path.as_str());
+    let most = request.body().size_hint().upper();
+    if is_small && most.is_some_and(|most| most <= SMALL_BODY as u64) {
+        return Ok(next.run(request).await);
+    }
+    let (mut parts, mut body) = request.into_parts();
+    let caller = match OPEN.contains(&path.as_str()) {
+        true => None,
+        false => Some(Caller::from_request_parts(&mut parts, &state).await?),
+    };
+    let whose = state.apart.whose(caller.as_ref());
+    let limit = state.limits.body_bytes;
+    if most.is_some_and(|most| most > limit as u64) {
+        return Err(too_large(limit));
+    }
+    let most = most.map_or(limit, |most| most as usize);
+    let mut room = match is_small {
+        true => None,
+        false => Some(state.apart.room(whose, most + LARGEST_ANSWER).await?),
+    };
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| cut_short())?.into_data() else { continue };
+        let length = read.len() + data.len();
+        if length > limit {
+            return Err(too_large(limit));
+        }
+        if room.is_none() && length > SMALL_BODY {
+            room = Some(state.apart.room(whose, most).await?);
+        }
+        read.extend_from_slice(&data);
+    }
+    let mut request = Request::from_parts(parts, Body::from(read.freeze()));
+    // A small one after all, though it did not say so.
+    let Some(room) = room else { return Ok(next.run(request).await) };
+    let large = Large { whose, room: Arc::new(room) };
+    request.extensions_mut().insert(large.clone());
+    let answer = async {
+        let (parts, body) = next.run(request).await.into_parts();
+        (parts, body.collect().await)
+    };
+    let (parts, answer) = state.apart.work(&large, answer.in_current_span()).await?;
+    let answer = answer.map_err(|_| Problem::new(ProblemKind::Internal))?.to_bytes();
+    large.room.shrink(answer.len());
+    Ok(Response::from_parts(parts, Body::from(Bytes::from_owner(Kept { answer, _room: large.room }))))
+}
+
+fn busy() -> Problem {
+    Problem::new(ProblemKind::Busy)
+        .detail("Other large requests, or others of this caller, are under way, so nothing was done. Ask again later.")
+}
