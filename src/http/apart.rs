@@ -217,20 +217,15 @@ pub async fn large(
         return Ok(next.run(request).await);
     }
     let (mut parts, mut body) = request.into_parts();
-    let caller = match OPEN.contains(&path.as_str()) {
-        true => None,
-        false => Some(Caller::from_request_parts(&mut parts, &state).await?),
-    };
+    let is_open = OPEN.contains(&path.as_str());
+    let caller = if is_open { None } else { Some(Caller::from_request_parts(&mut parts, &state).await?) };
     let whose = state.apart.whose(caller.as_ref());
     let limit = state.limits.body_bytes;
     if most.is_some_and(|most| most > limit as u64) {
         return Err(too_large(limit));
     }
     let most = most.map_or(limit, |most| most as usize);
-    let mut room = match is_small {
-        true => None,
-        false => Some(state.apart.room(whose, most + LARGEST_ANSWER).await?),
-    };
+    let mut room = if is_small { None } else { Some(state.apart.room(whose, most + LARGEST_ANSWER).await?) };
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| cut_short())?.into_data() else { continue };
