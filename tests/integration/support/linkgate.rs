@@ -103,6 +103,12 @@ impl Builder {
         clock.environment().into_iter().fold(self, |builder, (name, value)| builder.environment(name, &value))
     }
 
+    /// Has clients already, whose keys these are: one that mints, and an admin.
+    pub fn api_keys(mut self, [mint, admin]: [&str; 2]) -> Self {
+        self.api_keys = Some((admin.into(), mint.into()));
+        self
+    }
+
     /// Another instance with the same keys, clients and store: only the Redis makes sense for it.
     pub fn beside(mut self, other: &Linkgate) -> Self {
         self.api_keys = Some((other.admin_key.clone(), other.mint_key.clone()));
