@@ -205,14 +205,21 @@ impl History {
         let Download { verifier, started, ended, .. } = *download;
         let is_still_known = |lifted: Time| {
             let was_cut_off = || !self.is_quiet(verifier, lifted.saturating_sub(RECOVERY), started);
-            started <= lifted + BOUND || was_cut_off() || self.may_come_back(revocation)
+            started <= lifted + BOUND || was_cut_off() || self.may_come_back(revocation, verifier)
         };
         ended >= revocation.asked && revocation.lifted.is_none_or(is_still_known)
     }
 
-    /// Whether a revocation that was lifted may be in force again: what is known is united after a loss.
-    fn may_come_back(&self, revocation: &Revocation) -> bool {
-        self.losses.iter().any(|(_, _, until)| revocation.lifting.is_some_and(|lifting| *until >= lifting))
+    /// Whether a revocation that was lifted may be in force again: what is known is united after a loss. A verifier that
+    /// cannot write keeps to itself what it had known, whatever was lifted meanwhile.
+    fn may_come_back(&self, revocation: &Revocation, verifier: usize) -> bool {
+        let from = if self.keeps_to_itself(verifier) { Some(revocation.asked) } else { revocation.lifting };
+        self.losses.iter().any(|(_, _, until)| from.is_some_and(|from| *until >= from))
+    }
+
+    fn keeps_to_itself(&self, verifier: usize) -> bool {
+        let Nature { has_index, writes } = self.natures[verifier];
+        has_index && !writes
     }
 
     /// Whether as many other clients as the link may have may have downloaded it.
@@ -309,19 +316,27 @@ impl History {
         settled
             .filter_map(|(link, verifier, status)| {
                 let first = *said.entry(link).or_insert(status);
-                let expected = self.settled_status(link).unwrap_or(first);
-                (status != expected).then_some(Violation::Disagreement { link, verifier, status, expected })
+                let expected = self.settled_status(link, verifier).unwrap_or(first);
+                let keeps_it = status == 410
+                    && self.keeps_to_itself(verifier)
+                    && self.covering(link).any(|known| self.may_come_back(known, verifier));
+                (status != expected && !keeps_it).then_some(Violation::Disagreement {
+                    link,
+                    verifier,
+                    status,
+                    expected,
+                })
             })
             .collect()
     }
 
     /// What a link gets in the end; `None` where the history leaves it open.
-    fn settled_status(&self, link: usize) -> Option<u16> {
+    fn settled_status(&self, link: usize, verifier: usize) -> Option<u16> {
         let is_sure = |known: &Revocation| {
             let is_kept = self.holds_from(known, known.verifier, Time::MAX, known.answered).is_some();
             known.lifting.is_none() && is_kept
         };
-        let is_left = |known: &Revocation| known.lifted.is_none() || self.may_come_back(known);
+        let is_left = |known: &Revocation| known.lifted.is_none() || self.may_come_back(known, verifier);
         match self.covering_surely(link).any(is_sure) {
             true => Some(410),
             false if !self.covering(link).any(is_left) => Some(200),

@@ -9,8 +9,8 @@ use super::events::{Bearings, Event, Nature, Time};
 use super::random::Random;
 use super::site::{Servers, Shape, Site};
 use super::users::ToLift;
+use crate::support::PATIENCE;
 use crate::support::clock::ShiftedClock;
-use crate::support::eventually;
 use crate::support::http::Place;
 use crate::support::linkgate::Linkgate;
 
@@ -143,8 +143,15 @@ impl World {
     /// Waits until everything should be well, and asks every verifier for every link.
     pub fn settle(&self) {
         std::thread::sleep(RECOVERY);
-        let is_ready = |verifier: &Verifier| verifier.linkgate.lock().unwrap().is_ready();
-        eventually("every verifier is ready", || self.verifiers.iter().all(is_ready));
+        let begun = Instant::now();
+        for (at, verifier) in self.verifiers.iter().enumerate() {
+            let linkgate = verifier.linkgate.lock().unwrap();
+            while !linkgate.is_ready() {
+                let reason = linkgate.reason();
+                assert!(begun.elapsed() < PATIENCE, "verifier {at} is not ready: {reason}\n{}", last_lines(&linkgate));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
         let links = self.links.lock().unwrap().clone();
         for (link, known) in links.iter().enumerate().filter(|(_, known)| known.most.is_none()) {
             for (verifier, asked) in self.verifiers.iter().enumerate() {
@@ -181,4 +188,11 @@ impl Verifier {
             let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
         }
     }
+}
+
+/// The end of a log, without the refusals.
+fn last_lines(linkgate: &Linkgate) -> String {
+    let log = linkgate.log();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.contains("refused")).collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
 }

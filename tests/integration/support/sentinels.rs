@@ -43,6 +43,9 @@ impl Watched {
             let options = [&["--save", ""], &announce[..], follow].concat();
             Redis::of("redis-server", folder(), ports[at], &[], &options)
         });
+        // A Sentinel asks its servers when it meets them, and then every ten seconds only.
+        let is_online = || master.cli(&["INFO", "replication"]).contains("state=online");
+        eventually("the replica is in step", is_online);
         let sentinels = (0..3).map(|_| Sentinel::of(master_port)).collect();
         let watched = Self { servers: [master, replica], networks, sentinels };
         eventually("every Sentinel knows the others and the replica", || {
