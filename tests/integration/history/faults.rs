@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::events::{Event, Loss, Time};
 use super::random::Random;
-use super::site::{Servers, Shape, skew};
+use super::site::{REPLICA, Servers, Shape, skew};
 use super::world::World;
 use crate::support::eventually;
 use crate::support::fleet::MAX_STALENESS;
@@ -83,9 +83,7 @@ impl Fault {
     pub fn needs(self, verifier: usize) -> Vec<Resource> {
         match self {
             BlackHole | Slow | Cut => vec![Resource::Network(verifier)],
-            Freeze => vec![Resource::Process(verifier)],
-            // A process that starts has no network of its own yet.
-            Restart | Newcomer => vec![Resource::Process(verifier), Resource::Network(verifier)],
+            Freeze | Restart | Newcomer => vec![Resource::Process(verifier)],
             Hang | Kill | Empty | Rewind => vec![Resource::Server],
             Flush | Trim => vec![Resource::Contents],
             ThrowOut => vec![],
@@ -145,27 +143,27 @@ impl Fault {
 
 /// Cuts one verifier off and does something again and again meanwhile.
 pub fn cut_off(world: &World, verifier: usize, length: Duration, mut meanwhile: impl FnMut(Duration)) {
-    let (begun, process) = (Instant::now(), world.verifiers[verifier].process());
+    let (begun, address) = (Instant::now(), world.verifiers[verifier].address);
     let from = world.now();
-    world.servers.set_for(process, Some(Network::BlackHole));
+    world.servers.set_for(address, Some(Network::BlackHole));
     while begun.elapsed() < length {
         meanwhile(begun.elapsed());
         std::thread::sleep(Duration::from_millis(20));
     }
     let until = world.now();
-    world.servers.set_for(process, None);
+    world.servers.set_for(address, None);
     world.record(Event::Blind { verifier, from, until });
     world.record(Event::Fault { verifier: Some(verifier), from, until: world.now() });
 }
 
 fn network(world: &World, verifier: usize, network: Network, length: Duration) {
-    let process = world.verifiers[verifier].process();
+    let address = world.verifiers[verifier].address;
     let from = world.now();
-    world.servers.set_for(process, Some(network));
+    world.servers.set_for(address, Some(network));
     let blind_from = world.now();
     std::thread::sleep(length);
     let until = world.now();
-    world.servers.set_for(process, None);
+    world.servers.set_for(address, None);
     if !matches!(network, Network::Delay(_)) {
         world.record(Event::Blind { verifier, from: blind_from, until });
     }
@@ -253,15 +251,15 @@ fn split(world: &World, verifier: usize, random: &mut Random) -> bool {
     if !is_whole(world) {
         return false;
     }
-    let (master, process) = (world.servers.master(), world.verifiers[verifier].process());
+    let (master, address) = (world.servers.master(), world.verifiers[verifier].address);
     let from = world.now();
-    world.servers.watched().unwrap().part(master, &[process]);
+    world.servers.watched().unwrap().part(master, address);
     let blind_from = world.now();
     until_replaced(world, master);
     let replaced = world.now();
     std::thread::sleep(random.millis(0..5_000));
     let until = world.now();
-    world.servers.watched().unwrap().heal(&[process]);
+    world.servers.watched().unwrap().heal(address);
     world.record(Event::Blind { verifier, from: blind_from, until });
     let loss = Loss::Rewound { to: from.saturating_sub(REPLICATION) };
     world.record(Event::Lost { loss, from, until: replaced });
@@ -287,15 +285,14 @@ fn lose_master(world: &World, random: &mut Random) -> bool {
 }
 
 fn lag(world: &World, random: &mut Random) {
-    let Servers::Replica { replica, networks, .. } = &world.servers else { return };
-    let process = replica.process.0.id();
+    let Servers::Replica { networks, .. } = &world.servers else { return };
     let delay = random.millis(500..8_000);
     let from = world.now();
-    networks[0].set_for(process, Some(Network::Delay(delay)));
+    networks[0].set_for(REPLICA, Some(Network::Delay(delay)));
     let blind_from = world.now();
     std::thread::sleep(delay + random.millis(1_000..5_000));
     let until = world.now();
-    networks[0].set_for(process, None);
+    networks[0].set_for(REPLICA, None);
     std::thread::sleep(delay); // what is on its way arrives
     for verifier in (0..world.verifiers.len()).filter(|verifier| !world.verifiers[*verifier].nature.writes) {
         if delay > MAX_STALENESS + REPLICATION {

@@ -1,6 +1,7 @@
 //! Where histories happen: stores of every shape, and verifiers of every nature over them, all behind networks that
 //! fail on demand.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{RwLock, RwLockReadGuard};
 
 use super::checker::LEEWAY;
@@ -36,7 +37,7 @@ pub enum Servers {
     /// The replica hears of its master through the master's network.
     Replica {
         redis: RwLock<Redis>,
-        replica: Redis,
+        _replica: Redis,
         networks: [Proxy; 2],
     },
     Watched(RwLock<Watched>),
@@ -61,6 +62,8 @@ pub struct Member {
     /// Whether its process may be ended: of those with an index one must remember.
     pub may_end: bool,
     pub clock: ShiftedClock,
+    /// Where it connects from.
+    pub address: IpAddr,
 }
 
 /// Clients that no store can lose.
@@ -80,6 +83,8 @@ roles = ["admin"]
 allow = ["**"]
 key_hashes = ["sha256:7de71c560ad7f18bf35631917445915e084f3a58ea4a9c4f7f786a75af1bc15a"]
 "#;
+/// Where a replica connects from.
+pub const REPLICA: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 const DIRECT: &str = "mode = \"direct\"\ndirect_timeout = \"1s\"";
 /// How far a clock may be off in these histories.
 const SKEW: i64 = LEEWAY.as_millis() as i64 * 3 / 4;
@@ -95,7 +100,9 @@ impl Site {
         let mut apart = || ShiftedClock::by(if shape == Shape::Replica { 0 } else { skew(random) });
         let clock = apart();
         let servers = Servers::of(shape, &clock);
+        let mut addresses = (10..).map(|last| IpAddr::from([127, 0, 0, last]));
         let mut member = |url: Option<String>, lines, has_index, writes, may_end| Member {
+            address: addresses.next().unwrap(),
             url,
             lines,
             nature: Nature { has_index, writes },
@@ -128,7 +135,7 @@ impl Member {
             None => Builder::new().revocation("max_staleness = \"3s\""),
             Some(url) => Builder::following(url).revocation(self.lines),
         };
-        builder.clock(&self.clock).section(CLIENTS).api_keys(API_KEYS)
+        builder.clock(&self.clock).from_address(self.address).section(CLIENTS).api_keys(API_KEYS)
     }
 }
 
@@ -153,9 +160,15 @@ impl Servers {
                 let network = Proxy::before(&redis.address());
                 let port = free_port();
                 let follow = format!("127.0.0.1 {}", network.port());
-                let replica = Redis::of("redis-server", folder(), port, &[], &["--save", "", "--replicaof", &follow]);
+                let replica = Redis::of(
+                    "redis-server",
+                    folder(),
+                    port,
+                    &[],
+                    &["--save", "", "--replicaof", &follow, "--bind-source-addr", &REPLICA.to_string()],
+                );
                 let networks = [network, Proxy::before(&replica.address())];
-                Self::Replica { redis: RwLock::new(redis), replica, networks }
+                Self::Replica { redis: RwLock::new(redis), _replica: replica, networks }
             }
             Shape::Watched => Self::Watched(RwLock::new(Watched::start())),
             Shape::Cluster => {
@@ -189,15 +202,16 @@ impl Servers {
         }
     }
 
-    /// Gives one process a network of its own, wherever it connects to; `None`: the same as the others again.
-    pub fn set_for(&self, process: u32, network: Option<Network>) {
+    /// Gives the clients at an address a network of their own, wherever they connect to; `None`: the same as the others
+    /// again.
+    pub fn set_for(&self, client: IpAddr, network: Option<Network>) {
         match self {
             Self::Embedded => {}
-            Self::Single { network: before, .. } => before.set_for(process, network),
-            Self::Replica { networks, .. } => networks.iter().for_each(|before| before.set_for(process, network)),
-            Self::Cluster { networks, .. } => networks.iter().for_each(|before| before.set_for(process, network)),
+            Self::Single { network: before, .. } => before.set_for(client, network),
+            Self::Replica { networks, .. } => networks.iter().for_each(|before| before.set_for(client, network)),
+            Self::Cluster { networks, .. } => networks.iter().for_each(|before| before.set_for(client, network)),
             Self::Watched(watched) => {
-                watched.read().unwrap().all_networks().for_each(|before| before.set_for(process, network));
+                watched.read().unwrap().all_networks().for_each(|before| before.set_for(client, network));
             }
         }
     }

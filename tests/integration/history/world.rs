@@ -1,6 +1,7 @@
 //! Verifiers over one store, and what was seen of them: everything is written down.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ pub struct Verifier {
     pub admin_key: String,
     pub nature: Nature,
     pub may_end: bool,
-    process: AtomicU32,
+    pub address: IpAddr,
     _clock: ShiftedClock,
 }
 
@@ -75,7 +76,7 @@ impl World {
                 admin_key: linkgate.admin_key.clone(),
                 nature: member.nature,
                 may_end: member.may_end,
-                process: AtomicU32::new(linkgate.process.0.id()),
+                address: member.address,
                 linkgate: Mutex::new(linkgate),
                 _clock: member.clock,
             });
@@ -163,10 +164,6 @@ impl World {
 }
 
 impl Verifier {
-    pub fn process(&self) -> u32 {
-        self.process.load(Ordering::Relaxed)
-    }
-
     pub fn signal(&self, signal: &str) {
         self.linkgate.lock().unwrap().process.signal(signal);
     }
@@ -176,9 +173,7 @@ impl Verifier {
     }
 
     pub fn launch(&self) {
-        let mut linkgate = self.linkgate.lock().unwrap();
-        linkgate.launch();
-        self.process.store(linkgate.process.0.id(), Ordering::Relaxed);
+        self.linkgate.lock().unwrap().launch();
     }
 
     /// Leaves nothing in the data folder but the keys, as in a new container.

@@ -1,12 +1,13 @@
 //! A Linkgate of one's own: configuration, keys, clients, a process.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::clock::ShiftedClock;
+use super::clock::{ShiftedClock, from_address};
 use super::http::{Place, Response, request};
 use super::{Process, binary, eventually, folder};
 
@@ -101,6 +102,11 @@ impl Builder {
     /// Has this wall clock instead of the machine's.
     pub fn clock(self, clock: &ShiftedClock) -> Self {
         clock.environment().into_iter().fold(self, |builder, (name, value)| builder.environment(name, &value))
+    }
+
+    /// Connects from this address, by which networks may tell it from others.
+    pub fn from_address(self, address: IpAddr) -> Self {
+        from_address(address).into_iter().fold(self, |builder, (name, value)| builder.environment(name, &value))
     }
 
     /// Has clients already, whose keys these are: one that mints, and an admin.

@@ -1,8 +1,7 @@
 //! A network that fails on demand: a TCP proxy between a Linkgate and its store.
 
-use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -32,17 +31,11 @@ struct Shared {
 
 struct State {
     network: Network,
-    /// Processes whose network is another one.
-    apart: Vec<Apart>,
+    /// Client addresses whose network is another one.
+    apart: Vec<(IpAddr, Network)>,
     is_over: bool,
-    /// Connections, each with the port that its client has.
-    open: Vec<(u16, TcpStream)>,
-}
-
-struct Apart {
-    process: u32,
-    ports: HashSet<u16>,
-    network: Network,
+    /// Connections, each with the address of its client.
+    open: Vec<(IpAddr, TcpStream)>,
 }
 
 impl Proxy {
@@ -79,13 +72,11 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// Gives one process a network of its own; `None`: the same as the others again.
-    pub fn set_for(&self, process: u32, network: Option<Network>) {
+    /// Gives the clients at one address a network of their own; `None`: the same as the others again.
+    pub fn set_for(&self, client: IpAddr, network: Option<Network>) {
         let mut state = self.shared.state.lock().unwrap();
-        state.apart.retain(|apart| apart.process != process);
-        if let Some(network) = network {
-            state.apart.push(Apart { process, ports: ports_of(process), network });
-        }
+        state.apart.retain(|(apart, _)| *apart != client);
+        state.apart.extend(network.map(|network| (client, network)));
         state.close_what_is_cut();
         self.shared.changed.notify_all();
     }
@@ -103,19 +94,18 @@ impl Drop for Proxy {
 }
 
 impl State {
-    fn network_of(&self, port: u16) -> Network {
-        self.apart.iter().find(|apart| apart.ports.contains(&port)).map_or(self.network, |apart| apart.network)
+    fn network_of(&self, client: IpAddr) -> Network {
+        self.apart.iter().find(|(apart, _)| *apart == client).map_or(self.network, |(_, network)| *network)
     }
 
-    fn is_cut(&self, port: u16) -> bool {
-        self.is_over || self.network_of(port) == Network::Cut
+    fn is_cut(&self, client: IpAddr) -> bool {
+        self.is_over || self.network_of(client) == Network::Cut
     }
 
     fn close_what_is_cut(&mut self) {
         let open = std::mem::take(&mut self.open);
-        let (cut, open) = open.into_iter().partition(|(port, _)| self.is_cut(*port));
+        let (cut, open): (Vec<_>, Vec<_>) = open.into_iter().partition(|(client, _)| self.is_cut(*client));
         self.open = open;
-        let cut: Vec<(u16, TcpStream)> = cut;
         for (_, stream) in cut {
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -134,16 +124,11 @@ impl Shared {
     }
 
     fn connect(self: &Arc<Self>, client: &TcpStream) -> Option<()> {
-        let port = client.peer_addr().ok()?.port();
-        for apart in &mut self.state.lock().unwrap().apart {
-            if ports_of(apart.process).contains(&port) {
-                apart.ports.insert(port);
-            }
-        }
-        let _ = self.keep(port, client);
-        self.until_passable(port)?;
+        let address = client.peer_addr().ok()?.ip();
+        let _ = self.keep(address, client);
+        self.until_passable(address)?;
         let server = TcpStream::connect(&self.target).ok();
-        let Some(server) = server.filter(|server| self.keep(port, server).is_some()) else {
+        let Some(server) = server.filter(|server| self.keep(address, server).is_some()) else {
             let _ = client.shutdown(Shutdown::Both);
             return None;
         };
@@ -152,28 +137,28 @@ impl Shared {
             let (reading, writing) = (from.try_clone().ok()?, to.try_clone().ok()?);
             std::thread::spawn(move || read(reading, &sender));
             let shared = self.clone();
-            std::thread::spawn(move || shared.write(port, writing, &receiver));
+            std::thread::spawn(move || shared.write(address, writing, &receiver));
         }
         Some(())
     }
 
     /// Remembers a connection, to close it when the network is cut; `None` when it is cut already.
-    fn keep(&self, port: u16, stream: &TcpStream) -> Option<()> {
+    fn keep(&self, client: IpAddr, stream: &TcpStream) -> Option<()> {
         let _ = stream.set_nodelay(true);
         let mut state = self.state.lock().unwrap();
-        state.open.push((port, stream.try_clone().ok()?));
-        let is_cut = state.is_cut(port);
+        state.open.push((client, stream.try_clone().ok()?));
+        let is_cut = state.is_cut(client);
         state.close_what_is_cut();
         (!is_cut).then_some(())
     }
 
     /// Waits while nothing flows; answers the delay, `None` when the connection is over.
-    fn until_passable(&self, port: u16) -> Option<Duration> {
+    fn until_passable(&self, client: IpAddr) -> Option<Duration> {
         let mut state = self.state.lock().unwrap();
-        while state.network_of(port) == Network::BlackHole && !state.is_over {
+        while state.network_of(client) == Network::BlackHole && !state.is_over {
             state = self.changed.wait(state).unwrap();
         }
-        match state.network_of(port) {
+        match state.network_of(client) {
             _ if state.is_over => None,
             Network::Cut => None,
             Network::Delay(delay) => Some(delay),
@@ -181,34 +166,19 @@ impl Shared {
         }
     }
 
-    fn write(&self, port: u16, mut to: TcpStream, chunks: &mpsc::Receiver<(Instant, Vec<u8>)>) {
+    fn write(&self, client: IpAddr, mut to: TcpStream, chunks: &mpsc::Receiver<(Instant, Vec<u8>)>) {
         for (read_at, chunk) in chunks {
-            let Some(delay) = self.until_passable(port) else { break };
+            let Some(delay) = self.until_passable(client) else { break };
             std::thread::sleep((read_at + delay).saturating_duration_since(Instant::now()));
-            if self.until_passable(port).is_none() || to.write_all(&chunk).is_err() {
+            if self.until_passable(client).is_none() || to.write_all(&chunk).is_err() {
                 break;
             }
         }
         // The end of a stream takes as long as its bytes.
-        if self.until_passable(port).is_some() {
+        if self.until_passable(client).is_some() {
             let _ = to.shutdown(Shutdown::Write);
         }
     }
-}
-
-/// The local TCP ports of a process that runs; none when it has ended.
-fn ports_of(process: u32) -> HashSet<u16> {
-    let sockets: HashSet<String> = std::fs::read_dir(format!("/proc/{process}/fd"))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()?.to_str().map(str::to_owned))
-        .collect();
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let connections = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    connections
-        .filter(|fields| sockets.contains(&format!("socket:[{}]", fields[9])))
-        .map(|fields| u16::from_str_radix(fields[1].rsplit(':').next().unwrap(), 16).unwrap())
-        .collect()
 }
 
 fn read(mut from: TcpStream, chunks: &mpsc::Sender<(Instant, Vec<u8>)>) {
@@ -251,7 +221,7 @@ fn the_proxy_passes_delays_swallows_and_cuts() {
 }
 
 #[test]
-fn a_process_may_have_a_network_of_its_own() {
+fn clients_at_one_address_may_have_a_network_of_their_own() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::before(&listener.local_addr().unwrap().to_string());
     let answering = std::thread::spawn(move || {
@@ -264,13 +234,14 @@ fn a_process_may_have_a_network_of_its_own() {
         client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         client.read_exact(&mut [0; 5]).is_ok()
     };
+    let own = IpAddr::from([127, 0, 0, 1]);
     proxy.set(Network::BlackHole);
-    proxy.set_for(std::process::id(), Some(Network::Pass));
+    proxy.set_for(own, Some(Network::Pass));
     assert!(hears());
     proxy.set(Network::Pass);
-    proxy.set_for(std::process::id(), Some(Network::BlackHole));
+    proxy.set_for(own, Some(Network::BlackHole));
     assert!(!hears());
-    proxy.set_for(std::process::id(), None);
+    proxy.set_for(own, None);
     assert!(hears());
     answering.join().unwrap();
 }

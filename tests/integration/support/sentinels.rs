@@ -1,6 +1,7 @@
 //! A master, a replica and Sentinels, all behind networks that fail on demand: every address that any of them is known
 //! by leads through a proxy.
 
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -75,14 +76,12 @@ impl Watched {
         (0..2).find(is_named)
     }
 
-    /// Cuts one server off from everything but some processes, and these from everything else.
-    pub fn part(&self, server: usize, with: &[u32]) {
+    /// Cuts one server off from everything but the clients at one address, and these from everything else.
+    pub fn part(&self, server: usize, with: IpAddr) {
         self.networks[server].set(Network::BlackHole);
-        for process in with {
-            self.networks[server].set_for(*process, Some(Network::Pass));
-            self.networks[1 - server].set_for(*process, Some(Network::BlackHole));
-            self.sentinels.iter().for_each(|one| one.network.set_for(*process, Some(Network::BlackHole)));
-        }
+        self.networks[server].set_for(with, Some(Network::Pass));
+        self.networks[1 - server].set_for(with, Some(Network::BlackHole));
+        self.sentinels.iter().for_each(|one| one.network.set_for(with, Some(Network::BlackHole)));
     }
 
     /// Waits until the Sentinels have another master than this one.
@@ -93,10 +92,10 @@ impl Watched {
     }
 
     /// Everything hears everything again.
-    pub fn heal(&self, processes: &[u32]) {
+    pub fn heal(&self, with: IpAddr) {
         for network in self.all_networks() {
             network.set(Network::Pass);
-            processes.iter().for_each(|process| network.set_for(*process, None));
+            network.set_for(with, None);
         }
     }
 
