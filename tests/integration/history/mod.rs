@@ -16,7 +16,6 @@
 //! | `LINKGATE_HISTORY_SHAPE` | `single`, `watched`, `replica`, `cluster`, `embedded`: only this one |
 
 mod checker;
-#[cfg(any())]
 mod checker_tests;
 mod events;
 mod faults;
