@@ -112,8 +112,13 @@ impl AppState {
     /// The times by which links are made now.
     pub fn dates(&self) -> Dates {
         let now = self.clock.now();
-        let horizon = self.index.store_time().told().plus(self.signing.bounds.skew());
-        Dates { now: now.wall, horizon, latest_issue: self.latest_issue(now) }
+        let store_time = self.index.store_time();
+        Dates {
+            now: now.wall,
+            horizon: store_time.told().plus(self.signing.bounds.skew()),
+            latest_issue: self.latest_issue(now),
+            counts_lost: store_time.counts_lost(),
+        }
     }
 
     /// How long a request for links waits for the store's time.

@@ -13,11 +13,12 @@
 //! - **Too many downloads**: a counted link is permitted to no more clients than it may be downloaded by.
 //! - **Disagreement**: when everything is over, every verifier says what the history says; where a lost answer leaves
 //!   both open, all of them say the same.
+//! - **No recovery**: when everything is over, every verifier is ready without having been restarted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::events::{Bearings, Event, Loss, Nature, Reach, Target, Time};
+use super::events::{Bearings, Event, Folder, Loss, Nature, Reach, Target, Time};
 use crate::support::fleet::{BOUND, CUT_OFF_BOUND};
 
 /// How long a verifier may take to be itself again after a fault.
@@ -34,16 +35,19 @@ pub enum Violation {
     WrongRefusal { link: usize, verifier: usize, status: u16, at: Time },
     TooManyDownloads { link: usize, permitted: usize, most: usize },
     Disagreement { link: usize, verifier: usize, status: u16, expected: u16 },
+    NoRecovery { verifier: usize, reason: String },
 }
 
 impl Violation {
-    pub const fn link(&self) -> usize {
+    /// The link that it is about, where it is about one.
+    pub const fn link(&self) -> Option<usize> {
         match self {
             Self::LatePermit { link, .. }
             | Self::PermitWhileBlind { link, .. }
             | Self::WrongRefusal { link, .. }
             | Self::TooManyDownloads { link, .. }
-            | Self::Disagreement { link, .. } => *link,
+            | Self::Disagreement { link, .. } => Some(*link),
+            Self::NoRecovery { .. } => None,
         }
     }
 }
@@ -52,7 +56,13 @@ impl Violation {
 pub fn check(natures: &[Nature], events: &[Event]) -> Vec<Violation> {
     let history = History::of(natures, events);
     let judged = history.downloads.iter().filter_map(|download| history.judge(download));
-    judged.chain(history.too_many_downloads()).chain(history.disagreements(events)).collect()
+    let unready = events.iter().filter_map(|event| match event {
+        Event::Unready { verifier, reason } => {
+            Some(Violation::NoRecovery { verifier: *verifier, reason: reason.clone() })
+        }
+        _ => None,
+    });
+    judged.chain(history.too_many_downloads()).chain(history.disagreements(events)).chain(unready).collect()
 }
 
 /// How many downloads met a verifier that had to be right about everything.
@@ -68,7 +78,7 @@ pub struct History {
     downloads: Vec<Download>,
     pub faults: Vec<(Option<usize>, Time, Time)>,
     blind: Vec<(usize, Time, Time)>,
-    pub ended: Vec<(usize, Time)>,
+    pub ended: Vec<(usize, Folder, Time)>,
     pub losses: Vec<(Loss, Time, Time)>,
 }
 
@@ -152,9 +162,9 @@ impl History {
             }
             Event::Fault { verifier, from, until } => self.faults.push((verifier, from, until)),
             Event::Blind { verifier, from, until } => self.blind.push((verifier, from, until)),
-            Event::Ended { verifier, at } => self.ended.push((verifier, at)),
+            Event::Ended { verifier, folder, at } => self.ended.push((verifier, folder, at)),
             Event::Lost { loss, from, until } => self.losses.push((loss, from, until)),
-            Event::Lifted { .. } | Event::Settled { .. } => {}
+            Event::Lifted { .. } | Event::Settled { .. } | Event::Unready { .. } => {}
         }
     }
 
@@ -211,15 +221,24 @@ impl History {
     }
 
     /// Whether a revocation that was lifted may be in force again: what is known is united after a loss. A verifier that
-    /// cannot write keeps to itself what it had known, whatever was lifted meanwhile.
+    /// cannot write keeps to itself what it had known, whatever was lifted meanwhile, and so does an old data folder.
     fn may_come_back(&self, revocation: &Revocation, verifier: usize) -> bool {
-        let from = if self.keeps_to_itself(verifier) { Some(revocation.asked) } else { revocation.lifting };
+        let is_kept = self.keeps_to_itself(verifier) || self.ended.iter().any(|ended| ended.1 == Folder::Old);
+        let from = if is_kept { Some(revocation.asked) } else { revocation.lifting };
         self.losses.iter().any(|(_, _, until)| from.is_some_and(|from| *until >= from))
     }
 
     fn keeps_to_itself(&self, verifier: usize) -> bool {
-        let Nature { has_index, writes } = self.natures[verifier];
+        let Nature { has_index, writes, .. } = self.natures[verifier];
         has_index && !writes
+    }
+
+    /// Whether a verifier has permitted something in a time: it has believed the store then.
+    pub fn has_judged(&self, verifier: usize, from: Time, until: Time) -> bool {
+        let is_it = |download: &Download| {
+            download.verifier == verifier && download.status == 200 && from < download.started && download.ended < until
+        };
+        self.downloads.iter().any(is_it)
     }
 
     /// Whether as many other clients as the link may have may have downloaded it.
@@ -304,7 +323,7 @@ impl History {
 
     pub fn is_quiet(&self, verifier: usize, from: Time, until: Time) -> bool {
         let concerns = |fault: &&(Option<usize>, Time, Time)| fault.0.is_none_or(|at| at == verifier);
-        !self.faults.iter().filter(concerns).any(|fault| fault.1 <= until && from <= fault.2)
+        !self.faults.iter().filter(concerns).any(|fault| fault.1 <= until && from < fault.2)
     }
 
     fn disagreements(&self, events: &[Event]) -> Vec<Violation> {

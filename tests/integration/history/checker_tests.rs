@@ -12,10 +12,10 @@ pub const fn at(millis: u64) -> Time {
 
 /// Two with an index, one that asks for each judgement, one that can only read.
 pub const NATURES: [Nature; 4] = [
-    Nature { has_index: true, writes: true },
-    Nature { has_index: true, writes: true },
-    Nature { has_index: false, writes: true },
-    Nature { has_index: true, writes: false },
+    Nature { has_index: true, writes: true, has_copy: false },
+    Nature { has_index: true, writes: true, has_copy: false },
+    Nature { has_index: false, writes: true, has_copy: false },
+    Nature { has_index: true, writes: false, has_copy: false },
 ];
 
 /// Link 0 is minted by verifier 0 at 100; links are of subject 1, in folder 2, file 3, by client 4.
@@ -122,11 +122,11 @@ fn a_link_that_is_minted_after_the_answer_works_at_once_unless_a_block_stands() 
     holds(&at_the_same(&block, 410));
     // Another verifier may not have heard of it for a second, and for as long as a fault lasts.
     let elsewhere = |asked, status| [minted_by(1, asked, None), until_now.clone(), got(1, status, asked + 5_000)];
-    [200, 410].map(|status| holds(&elsewhere(1_500, status)));
+    [200, 410].into_iter().for_each(|status| holds(&elsewhere(1_500, status)));
     holds(&elsewhere(2_020, 200));
     fails(&elsewhere(2_020, 410));
     let cut_off = |status| [&elsewhere(2_020, status)[..], &[fault(Some(1), 900, 3_000)]].concat();
-    [200, 410].map(|status| holds(&cut_off(status)));
+    [200, 410].into_iter().for_each(|status| holds(&cut_off(status)));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_time_that_is_named_covers_what_was_issued_before_it() {
     holds(&history(106, 410));
     fails(&history(104, 410));
     holds(&history(104, 200));
-    [200, 410].map(|status| holds(&history(105, status)));
+    [200, 410].into_iter().for_each(|status| holds(&history(105, status)));
 }
 
 #[test]
@@ -210,6 +210,11 @@ fn nothing_valid_is_refused_but_while_something_is_wrong() {
     fails(&[minted(), fault(Some(1), 400, 600), got(0, 503, 500)]);
     holds(&[minted(), fault(Some(0), 400, 600), got(0, 0, 500)]);
     fails(&[minted(), got(0, 0, 500)]);
+}
+
+#[test]
+fn in_the_end_every_verifier_is_ready() {
+    fails(&[minted(), Event::Unready { verifier: 2, reason: "it is not".into() }]);
 }
 
 #[test]

@@ -98,6 +98,7 @@ pub enum Event {
     /// A verifier's process was ended, at this time or later: it knows by heart what it reads again, and nothing else.
     Ended {
         verifier: usize,
+        folder: Folder,
         at: Time,
     },
     /// The store lost something, at some moment of a time.
@@ -112,6 +113,22 @@ pub enum Event {
         verifier: usize,
         status: u16,
     },
+    /// A verifier was still not ready long after everything was over, for this reason.
+    Unready {
+        verifier: usize,
+        reason: String,
+    },
+}
+
+/// What a process that starts finds in its data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Folder {
+    /// What the one before has left.
+    Kept,
+    /// A copy made earlier.
+    Old,
+    /// Keys, and nothing else.
+    Empty,
 }
 
 /// What a verifier is, as far as promises depend on it.
@@ -121,4 +138,6 @@ pub struct Nature {
     pub has_index: bool,
     /// It can write: revoke, and count downloads.
     pub writes: bool,
+    /// It keeps a copy of what is revoked on disk.
+    pub has_copy: bool,
 }

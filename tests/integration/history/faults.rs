@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::events::{Event, Loss, Time};
+use super::events::{Event, Folder, Loss, Time};
 use super::random::Random;
 use super::site::{REPLICA, Servers, Shape, skew};
 use super::world::World;
@@ -21,10 +21,12 @@ pub enum Fault {
     BlackHole,
     Slow,
     Cut,
-    /// A verifier is stopped, killed and started again, started without a memory.
+    /// A verifier is stopped, killed and started again, started with an older data folder or with none; its clock steps.
     Freeze,
     Restart,
+    OldFolder,
     Newcomer,
+    OwnClockStep,
     /// The server throws its clients out, hangs, is killed and keeps its log, comes back empty, or as it was before.
     ThrowOut,
     Hang,
@@ -49,6 +51,7 @@ pub enum Fault {
 pub enum Resource {
     Network(usize),
     Process(usize),
+    OwnClock(usize),
     Server,
     Contents,
     Clock,
@@ -60,30 +63,86 @@ use Fault::*;
 impl Fault {
     pub const fn possible(shape: Shape) -> &'static [Self] {
         match shape {
-            Shape::Embedded => &[Freeze, Restart],
+            Shape::Embedded => &[Freeze, Restart, OwnClockStep],
             Shape::Single => &[
-                BlackHole, Slow, Cut, Freeze, Restart, Newcomer, ThrowOut, Hang, Kill, Empty, Rewind, Flush, Trim,
+                BlackHole,
+                Slow,
+                Cut,
+                Freeze,
+                Restart,
+                OldFolder,
+                Newcomer,
+                OwnClockStep,
+                ThrowOut,
+                Hang,
+                Kill,
+                Empty,
+                Rewind,
+                Flush,
+                Trim,
                 ClockStep,
             ],
             Shape::Watched => &[
-                BlackHole, Slow, Cut, Freeze, Restart, Newcomer, ThrowOut, Hang, Flush, Trim, Split, Split, LoseMaster,
+                BlackHole,
+                Slow,
+                Cut,
+                Freeze,
+                Restart,
+                OldFolder,
+                Newcomer,
+                OwnClockStep,
+                ThrowOut,
+                Hang,
+                Flush,
+                Trim,
+                Split,
+                Split,
+                LoseMaster,
                 LoseMaster,
             ],
+            // How old a replica's beats are is told by the wall clocks: they promise no more than they agree.
             Shape::Replica => &[
-                BlackHole, Slow, Cut, Freeze, Restart, Newcomer, ThrowOut, Kill, Empty, Rewind, Flush, Trim, Lag, Lag,
-                Lag,
+                BlackHole, Slow, Cut, Freeze, Restart, OldFolder, Newcomer, ThrowOut, Kill, Empty, Rewind, Flush, Trim,
+                Lag, Lag, Lag,
             ],
             Shape::Cluster => &[
-                BlackHole, Slow, Cut, Freeze, Restart, Newcomer, ThrowOut, Hang, Kill, Flush, Trim, MoveSlot, MoveSlot,
+                BlackHole,
+                Slow,
+                Cut,
+                Freeze,
+                Restart,
+                OldFolder,
+                Newcomer,
+                OwnClockStep,
+                ThrowOut,
+                Hang,
+                Kill,
+                Flush,
+                Trim,
+                MoveSlot,
+                MoveSlot,
             ],
         }
     }
 
-    /// What it needs for itself; whether it is about one verifier.
+    /// Whether a verifier's process does not outlive it.
+    pub const fn ends_a_process(self) -> bool {
+        matches!(self, Restart | OldFolder | Newcomer)
+    }
+
+    /// Whether it is about one verifier.
+    pub fn is_about_one(self) -> bool {
+        let is_its_own =
+            |need: &Resource| matches!(need, Resource::Network(_) | Resource::Process(_) | Resource::OwnClock(_));
+        self.needs(0).iter().any(is_its_own)
+    }
+
+    /// What it needs for itself.
     pub fn needs(self, verifier: usize) -> Vec<Resource> {
         match self {
             BlackHole | Slow | Cut => vec![Resource::Network(verifier)],
-            Freeze | Restart | Newcomer => vec![Resource::Process(verifier)],
+            Freeze | Restart | OldFolder | Newcomer => vec![Resource::Process(verifier)],
+            OwnClockStep => vec![Resource::OwnClock(verifier)],
             Hang | Kill | Empty | Rewind => vec![Resource::Server],
             Flush | Trim => vec![Resource::Contents],
             ThrowOut => vec![],
@@ -111,7 +170,13 @@ impl Fault {
                 world.verifiers[verifier].signal("CONT");
                 world.record(Event::Fault { verifier: Some(verifier), from, until: world.now() });
             }
-            Restart | Newcomer => restart(world, verifier, self == Newcomer, random),
+            Restart => restart(world, verifier, Folder::Kept, random),
+            OldFolder => restart(world, verifier, Folder::Old, random),
+            Newcomer => restart(world, verifier, Folder::Empty, random),
+            OwnClockStep => {
+                world.verifiers[verifier].clock.shift(skew(random));
+                world.record(Event::Fault { verifier: Some(verifier), from, until: world.now() });
+            }
             Hang => hang(world, random.millis(300..5_000)),
             Split => return split(world, verifier, random),
             LoseMaster => return lose_master(world, random),
@@ -170,12 +235,14 @@ fn network(world: &World, verifier: usize, network: Network, length: Duration) {
     world.record(Event::Fault { verifier: Some(verifier), from, until: world.now() });
 }
 
-fn restart(world: &World, verifier: usize, is_newcomer: bool, random: &mut Random) {
+fn restart(world: &World, verifier: usize, folder: Folder, random: &mut Random) {
     let from = world.now();
-    world.record(Event::Ended { verifier, at: from });
+    world.record(Event::Ended { verifier, folder, at: from });
     world.verifiers[verifier].end();
-    if is_newcomer {
-        world.verifiers[verifier].forget();
+    match folder {
+        Folder::Kept => {}
+        Folder::Old => world.verifiers[verifier].go_back(),
+        Folder::Empty => world.verifiers[verifier].forget(),
     }
     std::thread::sleep(random.millis(0..2_500));
     world.verifiers[verifier].launch();

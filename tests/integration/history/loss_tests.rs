@@ -1,7 +1,7 @@
 //! What the checker says of a store that loses something.
 
 use super::checker_tests::{at, fails, fault, got, holds, lifted, minted, minted_by, revoked};
-use super::events::{Event, Loss, Reach, Target};
+use super::events::{Event, Folder, Loss, Reach, Target};
 
 fn sure() -> Event {
     revoked(Target::Link(0), Reach::Whenever, true)
@@ -22,7 +22,12 @@ fn lost(loss: Loss) -> [Event; 2] {
 }
 
 fn ended(verifier: usize, millis: u64) -> Event {
-    Event::Ended { verifier, at: at(millis) }
+    Event::Ended { verifier, folder: Folder::Kept, at: at(millis) }
+}
+
+/// It starts again as in a new container.
+fn renewed(verifier: usize, millis: u64) -> Event {
+    Event::Ended { verifier, folder: Folder::Empty, at: at(millis) }
 }
 
 fn history(loss: [Event; 2], more: &[Event]) -> Vec<Event> {
@@ -41,7 +46,7 @@ fn after_a_store_was_emptied_nothing_revoked_is_permitted_while_a_verifier_remem
 
 #[test]
 fn what_no_running_verifier_remembers_is_lost() {
-    let forgetful = [ended(0, 4_000), ended(1, 4_000)];
+    let forgetful = [0, 1, 2].map(|verifier| renewed(verifier, 4_000));
     holds(&history(emptied(), &[&forgetful[..], &[got(2, 200, 5_200)]].concat()));
     holds(&history(emptied(), &[&forgetful[..], &[got(0, 200, 5_200)]].concat()));
     // The one that can only read goes on refusing, and keeps it to itself.
@@ -50,12 +55,28 @@ fn what_no_running_verifier_remembers_is_lost() {
 
 #[test]
 fn one_that_remembers_and_is_cut_off_writes_back_what_was_lost_when_it_is_back() {
-    let only_one = [ended(1, 4_000), ended(3, 4_000), fault(Some(0), 4_500, 20_000)];
+    let only_one = [renewed(1, 4_000), renewed(2, 4_000), ended(3, 4_000), fault(Some(0), 4_500, 20_000)];
     let history = |download| history(emptied(), &[&only_one[..], &[download]].concat());
     fails(&history(got(0, 200, 6_000)));
     holds(&history(got(2, 200, 6_000)));
     holds(&history(got(2, 200, 25_990)));
     fails(&history(got(2, 200, 26_010)));
+}
+
+#[test]
+fn one_that_knows_its_store_believes_no_other_before_those_who_remember_have_filled_it() {
+    let cut_off = fault(Some(0), 4_500, 20_000);
+    let history = |others: &[Event], verifier, status| {
+        history(emptied(), &[others, &[cut_off.clone(), got(verifier, status, 9_000)]].concat())
+    };
+    let renewed_one = [renewed(1, 4_000)];
+    holds(&history(&renewed_one, 1, 200));
+    fails(&history(&renewed_one, 2, 200));
+    holds(&history(&renewed_one, 2, 503));
+    // A data folder that was kept says which store it was.
+    fails(&history(&[ended(1, 4_000)], 1, 200));
+    // One that was running and had not heard of it writes back what it knows.
+    holds(&history(&[fault(Some(1), 900, 4_900)], 2, 200));
 }
 
 #[test]
@@ -87,9 +108,9 @@ fn a_revocation_that_is_answered_after_the_loss_is_not_lost() {
 fn what_was_lifted_before_a_loss_may_come_back() {
     for loss in [emptied(), rewound(900)] {
         holds(&history(loss.clone(), &[lifted(3_000, true), got(1, 410, 20_000)]));
-        fails(&history(loss.clone(), &[lifted(6_000, true), got(1, 410, 20_000)]));
+        fails(&history(loss.clone(), &[lifted(12_000, true), got(1, 410, 20_000)]));
         // One that cannot write keeps what it had known.
-        holds(&history(loss, &[lifted(6_000, true), got(3, 410, 20_000)]));
+        holds(&history(loss, &[lifted(12_000, true), got(3, 410, 20_000)]));
     }
 }
 
@@ -98,7 +119,7 @@ fn in_the_end_what_is_remembered_is_there_and_what_is_lost_is_the_same_everywher
     let said = |verifier, status| Event::Settled { link: 0, verifier, status };
     holds(&history(rewound(900), &[said(0, 410), said(1, 410), said(2, 410)]));
     fails(&history(rewound(900), &[said(0, 410), said(1, 410), said(2, 200)]));
-    let forgotten = [ended(0, 4_000), ended(1, 4_000)];
+    let forgotten = [0, 1, 2].map(|verifier| renewed(verifier, 4_000));
     holds(&history(emptied(), &[&forgotten[..], &[said(0, 200), said(1, 200), said(2, 200)]].concat()));
     fails(&history(emptied(), &[&forgotten[..], &[said(0, 200), said(1, 410), said(2, 200)]].concat()));
 }

@@ -1,66 +1,71 @@
 //! Faults at random: mostly two or three that overlap, then some rest.
 
-use std::collections::BTreeMap;
+use std::fmt::{self, Formatter};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::events::Event;
+use super::events::{Event, Folder, Time};
 use super::faults::{Fault, Resource};
 use super::random::Random;
 use super::world::World;
 
-/// How often each fault took place, and each pair of them at once.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    pub faults: BTreeMap<Fault, usize>,
-    pub pairs: BTreeMap<(Fault, Fault), usize>,
+/// A fault that took place.
+#[derive(Clone, Debug)]
+pub struct Incident {
+    pub fault: Fault,
+    /// The verifier that it was about, where it was about one.
+    verifier: Option<usize>,
+    from: Time,
+    until: Time,
 }
 
-impl Tally {
-    fn note(&mut self, mut together: Vec<Fault>) {
-        together.sort();
-        for (at, fault) in together.iter().enumerate() {
-            *self.faults.entry(*fault).or_default() += 1;
-            for other in &together[at + 1..] {
-                *self.pairs.entry((*fault, *other)).or_default() += 1;
-            }
-        }
-    }
-
-    pub fn add(&mut self, other: &Self) {
-        other.faults.iter().for_each(|(fault, count)| *self.faults.entry(*fault).or_default() += count);
-        other.pairs.iter().for_each(|(pair, count)| *self.pairs.entry(*pair).or_default() += count);
+impl fmt::Display for Incident {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let Self { fault, verifier, from, until } = self;
+        let whose = verifier.map(|verifier| format!(" of verifier {verifier}")).unwrap_or_default();
+        write!(formatter, "{:.3}–{:.3} s: {fault:?}{whose}", from.as_secs_f32(), until.as_secs_f32())
     }
 }
 
-/// Breaks and mends things for a while; everything is whole again afterwards.
-pub fn run(world: &World, length: Duration, mut random: Random) -> Tally {
+/// Breaks and mends things for a while; answers what took place at once, again and again. Everything is whole afterwards.
+pub fn run(world: &World, length: Duration, mut random: Random) -> Vec<Vec<Incident>> {
     let end = Instant::now() + length;
-    let mut tally = Tally::default();
+    let mut rounds = Vec::new();
     while Instant::now() < end {
-        std::thread::sleep(random.millis(1_000..9_000));
+        std::thread::sleep(random.millis(1_000..6_000));
+        let round = Mutex::new(Vec::new());
         let from = world.now();
-        let took_place = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for (fault, verifier) in choose(world, &mut random) {
-                let (mut random, took_place) = (Random::new(random.number(0..u64::MAX)), &took_place);
+                let (mut random, round) = (Random::new(random.number(0..u64::MAX)), &round);
                 scope.spawn(move || {
                     std::thread::sleep(random.millis(0..2_000));
+                    let from = world.now();
                     if fault.take_place(world, verifier, &mut random) {
-                        took_place.lock().unwrap().push(fault);
+                        let verifier = fault.is_about_one().then_some(verifier);
+                        let incident = Incident { fault, verifier, from, until: world.now() };
+                        round.lock().unwrap().push(incident);
                     }
                 });
             }
         });
-        tally.note(took_place.into_inner().unwrap());
-        let has_lost = |event: &Event| matches!(event, Event::Lost { until, .. } if *until >= from);
-        if world.events().iter().any(has_lost) {
+        rounds.push(round.into_inner().unwrap());
+        if world.has_lost() && world.events().iter().any(|event| brings_back(event, from)) {
             // What was lost is written back by those who remember: they may have been hindered until now.
             world.record(Event::Fault { verifier: None, from, until: world.now() });
             world.lift_what_came_back();
         }
     }
-    tally
+    rounds
+}
+
+/// Whether something that was lifted may be in force again since a time.
+fn brings_back(event: &Event, from: Time) -> bool {
+    match event {
+        Event::Lost { until, .. } => *until >= from,
+        Event::Ended { folder: Folder::Old, at, .. } => *at >= from,
+        _ => false,
+    }
 }
 
 /// One to three faults, each with the verifier that it is about, that do not hinder one another.
@@ -71,11 +76,10 @@ fn choose(world: &World, random: &mut Random) -> Vec<(Fault, usize)> {
         let fault = random.pick(Fault::possible(world.shape));
         let verifier = random.number(0..world.verifiers.len() as u64) as usize;
         let needs = fault.needs(verifier);
-        let ends = matches!(fault, Fault::Restart | Fault::Newcomer);
         if chosen.len() < wanted
-            && (!ends || world.verifiers[verifier].may_end)
+            && (!fault.ends_a_process() || world.verifiers[verifier].may_end)
             && !needs.iter().any(|need| taken.contains(need))
-            && !chosen.iter().any(|(other, at)| (*other, *at) == (fault, verifier))
+            && !chosen.contains(&(fault, verifier))
         {
             taken.extend(needs);
             chosen.push((fault, verifier));

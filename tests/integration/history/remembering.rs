@@ -7,11 +7,13 @@
 //! - A verifier that remembers a revocation goes on refusing, whatever the store has lost.
 //! - After a store was emptied, and as long as one that remembers can reach it, nothing is permitted by any other
 //!   verifier either, newcomers included: what is empty is told apart from what was never used.
+//! - A verifier that knows, from memory or from its data folder, which store it has judged by, permits nothing by another
+//!   one until those have written back who know what was revoked, however long they are cut off.
 //! - A store that came back as it was before looks whole to a verifier that does not know what is missing: there the
 //!   revocation holds again once one that remembers has had time to write it back.
 
 use super::checker::{History, RECOVERY, Revocation};
-use super::events::{Loss, Time};
+use super::events::{Folder, Loss, Nature, Time};
 use crate::support::fleet::{BOUND, CUT_OFF_BOUND};
 
 impl History {
@@ -30,7 +32,9 @@ impl History {
             let written_back: Vec<(usize, Time)> =
                 remembering.filter_map(|other| Some((other, self.writes_back_by(other, from, until)?))).collect();
             let in_time = |(other, by): &(usize, Time)| self.was_never_cut_off(*other, from, *by);
-            if loss == Loss::Emptied && written_back.iter().any(in_time) {
+            let is_told_apart =
+                || written_back.iter().any(in_time) || self.waits_for_those_who_know(revocation, verifier, from, at);
+            if loss == Loss::Emptied && is_told_apart() {
                 return Some(holds_from);
             }
             let by = written_back.iter().map(|(_, by)| *by).min()?;
@@ -60,11 +64,27 @@ impl History {
         (self.natures[verifier].writes && !self.has_ended(verifier, from, by)).then_some(by)
     }
 
+    /// Whether a verifier believes no store after a loss that lacks a revocation: it knows which one it has judged by, and
+    /// no other one could write back what it knows without knowing this.
+    fn waits_for_those_who_know(&self, revocation: &Revocation, verifier: usize, from: Time, at: Time) -> bool {
+        let emptied =
+            self.ended.iter().filter(|ended| ended.0 == verifier && ended.1 == Folder::Empty && ended.2 <= at);
+        let knows_the_store =
+            emptied.map(|ended| ended.2).max().is_none_or(|since| self.has_judged(verifier, since, from));
+        let may_speak = |other: usize| {
+            let Nature { has_index, writes, has_copy } = self.natures[other];
+            // What starts again without a copy either loads what was revoked or has nothing to write back.
+            let starts_from_nothing = self.has_ended(other, revocation.answered, at) && !has_copy;
+            has_index && writes && !starts_from_nothing && !self.remembers(revocation, other, from)
+        };
+        knows_the_store && !(0..self.natures.len()).any(may_speak)
+    }
+
     fn was_never_cut_off(&self, verifier: usize, from: Time, until: Time) -> bool {
         !self.faults.iter().any(|fault| fault.0 == Some(verifier) && fault.1 <= until && fault.2 >= from)
     }
 
     fn has_ended(&self, verifier: usize, from: Time, until: Time) -> bool {
-        self.ended.iter().any(|(ended, at)| *ended == verifier && (from..=until).contains(at))
+        self.ended.iter().any(|(ended, _, at)| *ended == verifier && (from..=until).contains(at))
     }
 }

@@ -1,40 +1,50 @@
 //! What is said of a history.
 
-use std::fmt::{self, Formatter};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use super::checker::{Violation, count_quiet};
 use super::events::{Event, Nature};
-use super::plan::Tally;
-
-/// The violations, and what else happened to what they name.
-pub fn explain(events: &[Event], violations: &[Violation]) -> String {
-    let is_named = |event: &&Event| {
-        violations.iter().take(SHOWN).any(|violation| match (violation, event) {
-            (_, Event::Fault { .. } | Event::Lost { .. } | Event::Ended { .. } | Event::Blind { .. }) => true,
-            (Violation::LatePermit { revocation: named, .. }, Event::Revoked { revocation, .. }) => revocation == named,
-            (Violation::LatePermit { revocation: named, .. }, Event::Lifted { revocation, .. }) => revocation == named,
-            (violation, Event::Minted { link, .. }) => *link == violation.link(),
-            (Violation::TooManyDownloads { link: named, .. }, Event::Downloaded { link, status: 200, .. }) => {
-                link == named
-            }
-            _ => false,
-        })
-    };
-    let lines = events.iter().filter(is_named).map(|event| format!("{event:?}\n"));
-    let shown = violations.iter().take(SHOWN).map(|violation| format!("{violation:?}\n"));
-    shown.chain(lines).collect()
-}
+use super::faults::Fault;
+use super::plan::Incident;
 
 /// How many violations are shown in full.
 const SHOWN: usize = 10;
 
+/// The faults in their order, the violations, and what else happened to what they name.
+pub fn explain(rounds: &[Vec<Incident>], events: &[Event], violations: &[Violation]) -> String {
+    let shown = &violations[..violations.len().min(SHOWN)];
+    let named: Vec<&Event> = events.iter().filter(|event| shown.iter().any(|one| concerns(one, event))).collect();
+    let faults = rounds.iter().map(|round| join(round, "; ") + "\n");
+    let violations = shown.iter().map(|violation| format!("{violation:?}\n"));
+    let events = named.iter().map(|event| format!("{event:?}\n"));
+    faults.chain(violations).chain(events).collect()
+}
+
+fn concerns(violation: &Violation, event: &Event) -> bool {
+    match (violation, event) {
+        (_, Event::Fault { .. } | Event::Lost { .. } | Event::Ended { .. } | Event::Blind { .. }) => true,
+        (
+            Violation::LatePermit { revocation: named, .. },
+            Event::Revoked { revocation, .. } | Event::Lifted { revocation, .. },
+        ) => revocation == named,
+        (violation, Event::Minted { link, .. }) => violation.link() == Some(*link),
+        (Violation::TooManyDownloads { link: named, .. }, Event::Downloaded { link, status: 200, .. }) => link == named,
+        _ => false,
+    }
+}
+
+fn join(parts: &[impl Display], between: &str) -> String {
+    parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+}
+
 pub struct Summary {
-    pub links: usize,
-    pub revocations: usize,
-    pub unsure: usize,
-    pub downloads: usize,
-    pub permitted: usize,
+    links: usize,
+    revocations: usize,
+    unsure: usize,
+    downloads: usize,
+    permitted: usize,
     pub quiet: usize,
 }
 
@@ -52,9 +62,9 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
+impl Display for Summary {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Self { links, revocations, unsure, downloads, permitted, quiet, .. } = self;
+        let Self { links, revocations, unsure, downloads, permitted, quiet } = self;
         write!(
             formatter,
             "{links} links, {revocations} revocations ({unsure} unsure), {downloads} downloads ({permitted} permitted, \
@@ -63,32 +73,47 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Faults by kind and by pair.
-pub fn faults(tally: &Tally) -> String {
-    let kinds: Vec<String> = tally.faults.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect();
-    let pairs: Vec<String> =
-        tally.pairs.iter().map(|((one, other), count)| format!("{one:?}+{other:?} {count}")).collect();
-    format!("faults: {}; at once: {}", kinds.join(", "), pairs.join(", "))
-}
-
 /// What many histories came to.
 #[derive(Default)]
 pub struct Total {
     pub seeds: usize,
     pub length: Duration,
     pub events: usize,
-    pub tally: Tally,
     pub violations: usize,
+    faults: BTreeMap<Fault, usize>,
+    pairs: BTreeMap<(Fault, Fault), usize>,
 }
 
-impl fmt::Display for Total {
+impl Total {
+    /// Counts faults, and each pair of them at once.
+    pub fn count(&mut self, rounds: &[Vec<Incident>]) {
+        for round in rounds {
+            let mut together: Vec<Fault> = round.iter().map(|incident| incident.fault).collect();
+            together.sort();
+            for (at, fault) in together.iter().enumerate() {
+                *self.faults.entry(*fault).or_default() += 1;
+                for other in &together[at + 1..] {
+                    *self.pairs.entry((*fault, *other)).or_default() += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Display for Total {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let Self { seeds, length, events, tally, violations } = self;
+        let Self { seeds, length, events, violations, faults, pairs } = self;
+        let kinds: Vec<String> = faults.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect();
+        let together: Vec<String> =
+            pairs.iter().map(|((one, other), count)| format!("{one:?}+{other:?} {count}")).collect();
         write!(
             formatter,
-            "{seeds} seeds, {} s, {events} events, {violations} violations\n{}",
+            "{seeds} seeds, {} s, {events} events, {violations} violations\n{} faults: {}\n{} pairs of faults: {}",
             length.as_secs(),
-            faults(tally)
+            faults.values().sum::<usize>(),
+            kinds.join(", "),
+            pairs.len(),
+            together.join(", ")
         )
     }
 }

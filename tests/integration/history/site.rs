@@ -86,6 +86,8 @@ key_hashes = ["sha256:7de71c560ad7f18bf35631917445915e084f3a58ea4a9c4f7f786a75af
 /// Where a replica connects from.
 pub const REPLICA: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 const DIRECT: &str = "mode = \"direct\"\ndirect_timeout = \"1s\"";
+/// Keeps a copy of what is revoked in its data folder.
+const COPY: &str = "cache_dir = \"data\"";
 /// How far a clock may be off in these histories.
 const SKEW: i64 = LEEWAY.as_millis() as i64 * 3 / 4;
 
@@ -105,7 +107,7 @@ impl Site {
             address: addresses.next().unwrap(),
             url,
             lines,
-            nature: Nature { has_index, writes },
+            nature: Nature { has_index, writes, has_copy: lines == COPY },
             may_end,
             clock: apart(),
         };
@@ -115,12 +117,12 @@ impl Site {
             Shape::Replica => vec![
                 member(Some(urls[0].clone()), "", true, true, false),
                 member(Some(urls[0].clone()), DIRECT, false, true, true),
-                member(Some(urls[1].clone()), "", true, false, true),
+                member(Some(urls[1].clone()), COPY, true, false, true),
                 member(Some(urls[1].clone()), DIRECT, false, false, true),
             ],
             _ => vec![
                 member(Some(urls[0].clone()), "", true, true, false),
-                member(Some(urls[1 % urls.len()].clone()), "", true, true, true),
+                member(Some(urls[1 % urls.len()].clone()), COPY, true, true, true),
                 member(Some(urls[2 % urls.len()].clone()), DIRECT, false, true, true),
             ],
         };

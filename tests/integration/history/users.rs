@@ -200,9 +200,6 @@ impl World {
 
     /// Lifts everything but links: a block whose record was lost, or that came back, would let no link be minted.
     pub fn lift_what_came_back(&self) {
-        if !self.has_lost() {
-            return;
-        }
         let _alone = self.revoking.write().unwrap();
         let asked = self.now();
         for kind in ["subject", "path", "path_prefix", "client", "key", "everything"] {
@@ -222,7 +219,7 @@ impl World {
         }
     }
 
-    fn has_lost(&self) -> bool {
+    pub fn has_lost(&self) -> bool {
         self.events().iter().any(|event| matches!(event, Event::Lost { .. }))
     }
 

@@ -1,19 +1,25 @@
 //! Verifiers over one store, and what was seen of them: everything is written down.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use super::checker::RECOVERY;
 use super::events::{Bearings, Event, Nature, Time};
 use super::random::Random;
 use super::site::{Servers, Shape, Site};
 use super::users::ToLift;
-use crate::support::PATIENCE;
 use crate::support::clock::ShiftedClock;
 use crate::support::http::Place;
 use crate::support::linkgate::Linkgate;
+use crate::support::{PATIENCE, folder};
+
+/// How much of its log a verifier shows.
+const LOG_LINES: usize = 300;
 
 pub struct World {
     pub shape: Shape,
@@ -39,7 +45,9 @@ pub struct Verifier {
     pub nature: Nature,
     pub may_end: bool,
     pub address: IpAddr,
-    _clock: ShiftedClock,
+    pub clock: ShiftedClock,
+    /// What its data folder held a while ago.
+    backup: Mutex<Option<TempDir>>,
 }
 
 #[derive(Clone)]
@@ -78,8 +86,11 @@ impl World {
                 may_end: member.may_end,
                 address: member.address,
                 linkgate: Mutex::new(linkgate),
-                _clock: member.clock,
+                clock: member.clock,
+                backup: Mutex::default(),
             });
+            let verifier = verifiers.last().unwrap();
+            *verifier.backup.lock().unwrap() = Some(verifier.copy_of_data());
         }
         Self {
             shape,
@@ -141,16 +152,27 @@ impl World {
         }
     }
 
+    /// The end of every verifier's log, without the refusals.
+    pub fn logs(&self) -> String {
+        let last_lines = |(at, verifier): (usize, &Verifier)| {
+            let log = verifier.linkgate.lock().unwrap().log();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("refused")).collect();
+            format!("verifier {at}:\n{}\n", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"))
+        };
+        self.verifiers.iter().enumerate().map(last_lines).collect()
+    }
+
     /// Waits until everything should be well, and asks every verifier for every link.
     pub fn settle(&self) {
         std::thread::sleep(RECOVERY);
         let begun = Instant::now();
         for (at, verifier) in self.verifiers.iter().enumerate() {
             let linkgate = verifier.linkgate.lock().unwrap();
-            while !linkgate.is_ready() {
-                let reason = linkgate.reason();
-                assert!(begun.elapsed() < PATIENCE, "verifier {at} is not ready: {reason}\n{}", last_lines(&linkgate));
+            while !linkgate.is_ready() && begun.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_millis(50));
+            }
+            if !linkgate.is_ready() {
+                self.record(Event::Unready { verifier: at, reason: linkgate.reason() });
             }
         }
         let links = self.links.lock().unwrap().clone();
@@ -178,16 +200,33 @@ impl Verifier {
 
     /// Leaves nothing in the data folder but the keys, as in a new container.
     pub fn forget(&self) {
-        let folder = self.linkgate.lock().unwrap().data_dir();
-        for entry in std::fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.file_name() != "keys.toml") {
-            let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
+        for file in self.files_to_forget() {
+            std::fs::remove_file(file).unwrap();
         }
     }
-}
 
-/// The end of a log, without the refusals.
-fn last_lines(linkgate: &Linkgate) -> String {
-    let log = linkgate.log();
-    let lines: Vec<&str> = log.lines().filter(|line| !line.contains("refused")).collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
+    /// Puts the data folder back to what it was the last time, as a machine that is restored from a backup.
+    pub fn go_back(&self) {
+        let now = self.copy_of_data();
+        let before = self.backup.lock().unwrap().replace(now);
+        self.forget();
+        for file in std::fs::read_dir(before.unwrap().path()).unwrap().flatten() {
+            let to = self.linkgate.lock().unwrap().data_dir().join(file.file_name());
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
+
+    fn copy_of_data(&self) -> TempDir {
+        let copy = folder();
+        for file in self.files_to_forget() {
+            // What is replaced at this moment is none of the copy.
+            let _ = std::fs::copy(&file, copy.path().join(file.file_name().unwrap()));
+        }
+        copy
+    }
+
+    fn files_to_forget(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.linkgate.lock().unwrap().data_dir()).unwrap().flatten();
+        files.filter(|file| file.file_name() != "keys.toml").map(|file| file.path()).collect()
+    }
 }
