@@ -109,6 +109,12 @@ impl AppState {
         now.wall.max(self.index.store_time().lower_bound(now)).plus(self.signing.bounds.skew())
     }
 
+    /// Whether it can be told that a link counts as issued in the future: not before something was heard of the store's
+    /// time, which may be ahead of ours.
+    pub fn knows_the_time(&self, now: Moment) -> bool {
+        self.index.freshness().is_always() || self.index.store_time().lower_bound(now) > UnixMillis(0)
+    }
+
     /// The times by which links are made now.
     pub fn dates(&self) -> Dates {
         let now = self.clock.now();

@@ -50,6 +50,11 @@ impl Violation {
             Self::NoRecovery { .. } => None,
         }
     }
+
+    /// Whether it is about how often a link was downloaded.
+    pub fn counts(&self, downloaded: usize) -> bool {
+        matches!(self, Self::TooManyDownloads { link, .. } if *link == downloaded)
+    }
 }
 
 /// Everything that cannot be right about a history.
@@ -285,17 +290,8 @@ impl History {
 
     fn covers(&self, revocation: &Revocation, number: usize) -> Covers {
         let link = &self.links[&number];
-        let Bearings { identity, subject, folder, file, client } = link.bearings;
-        let is_named = match revocation.target {
-            Target::Link(named) => named == identity,
-            Target::Subject(named) => named == subject,
-            Target::Path { folder: in_folder, file: named } => (in_folder, named) == (folder, file),
-            Target::Folder(named) => named == folder,
-            Target::Client(named) => named == client,
-            Target::Everything => true,
-        };
         match revocation.reach {
-            _ if !is_named => Covers::No,
+            _ if !revocation.target.names(&link.bearings) => Covers::No,
             Reach::Whenever => Covers::Yes,
             Reach::Before(time) if link.issued_at < time => Covers::Yes,
             Reach::Before(time) if link.issued_at > time => Covers::No,
@@ -306,7 +302,7 @@ impl History {
         }
     }
 
-    /// Whether a link was minted by a verifier that knew of a revocation until now, or long after it.
+    /// Whether a link was minted by a verifier that knew of a revocation until now, which was in force, or long after it.
     fn is_minted_behind(&self, link: &Link, revocation: &Revocation) -> bool {
         let known_from = match link.verifier {
             answering if answering == revocation.verifier => Duration::ZERO,
@@ -314,7 +310,8 @@ impl History {
             _ => BEYOND_REACH,
         };
         let is_lost = || self.losses.iter().any(|(_, _, until)| *until >= revocation.asked);
-        link.asked > revocation.answered + if is_lost() { BEYOND_REACH } else { known_from }
+        let is_lifted = || revocation.lifting.is_some_and(|lifting| lifting <= link.answered);
+        link.asked > revocation.answered + if is_lifted() || is_lost() { BEYOND_REACH } else { known_from }
     }
 
     fn was_at_rest(&self, download: &Download) -> bool {

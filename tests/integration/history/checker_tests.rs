@@ -130,6 +130,15 @@ fn a_link_that_is_minted_after_the_answer_works_at_once_unless_a_block_stands() 
 }
 
 #[test]
+fn a_link_that_is_minted_after_lifting_may_be_refused_where_that_is_not_known_yet() {
+    let until_now = revoked(Target::Subject(1), Reach::UntilNow, true);
+    let history = |downloaded| [minted_by(2, 3_100, None), until_now.clone(), lifted(3_000, true), downloaded];
+    holds(&history(got(1, 410, 3_900)));
+    fails(&history(got(1, 410, 4_100)));
+    fails(&[minted_by(2, 3_100, None), until_now, got(1, 410, 3_900)]);
+}
+
+#[test]
 fn a_time_that_is_named_covers_what_was_issued_before_it() {
     let before = |millis| revoked(Target::Subject(1), Reach::Before(BEGUN + millis), true);
     let history = |millis, status| [minted(), before(millis), got(0, status, 3_000)];

@@ -26,6 +26,20 @@ pub enum Target {
     Everything,
 }
 
+impl Target {
+    /// Whether it names links with these bearings.
+    pub fn names(self, link: &Bearings) -> bool {
+        match self {
+            Self::Link(named) => named == link.identity,
+            Self::Subject(named) => named == link.subject,
+            Self::Path { folder, file } => (folder, file) == (link.folder, link.file),
+            Self::Folder(named) => named == link.folder,
+            Self::Client(named) => named == link.client,
+            Self::Everything => true,
+        }
+    }
+}
+
 /// Which links of its target a revocation covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {

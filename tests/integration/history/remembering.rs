@@ -74,7 +74,10 @@ impl History {
         let may_speak = |other: usize| {
             let Nature { has_index, writes, has_copy } = self.natures[other];
             // What starts again without a copy either loads what was revoked or has nothing to write back.
-            let starts_from_nothing = self.has_ended(other, revocation.answered, at) && !has_copy;
+            let starts_from_nothing = self.ended.iter().any(|(ended, folder, when)| {
+                let lacks_copy = !has_copy || *folder == Folder::Empty;
+                *ended == other && lacks_copy && (revocation.answered..=at).contains(when)
+            });
             has_index && writes && !starts_from_nothing && !self.remembers(revocation, other, from)
         };
         knows_the_store && !(0..self.natures.len()).any(may_speak)

@@ -1,38 +1,48 @@
 //! What is said of a history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use super::checker::{Violation, count_quiet};
-use super::events::{Event, Nature};
+use super::events::{Bearings, Event, Nature};
 use super::faults::Fault;
 use super::plan::Incident;
 
 /// How many violations are shown in full.
 const SHOWN: usize = 10;
 
-/// The faults in their order, the violations, and what else happened to what they name.
+/// The faults in their order, the violations, and what else happened to the links that they name.
 pub fn explain(rounds: &[Vec<Incident>], events: &[Event], violations: &[Violation]) -> String {
     let shown = &violations[..violations.len().min(SHOWN)];
-    let named: Vec<&Event> = events.iter().filter(|event| shown.iter().any(|one| concerns(one, event))).collect();
+    let is_named = |link: &usize| shown.iter().any(|violation| violation.link() == Some(*link));
+    let links: Vec<Bearings> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Minted { link, bearings, .. } if is_named(link) => Some(*bearings),
+            _ => None,
+        })
+        .collect();
+    let covering: BTreeSet<usize> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Revoked { revocation, target, .. } if links.iter().any(|link| target.names(link)) => {
+                Some(*revocation)
+            }
+            _ => None,
+        })
+        .collect();
+    let belongs = |event: &&Event| match event {
+        Event::Fault { .. } | Event::Lost { .. } | Event::Ended { .. } | Event::Blind { .. } => true,
+        Event::Minted { link, .. } => is_named(link),
+        Event::Revoked { revocation, .. } | Event::Lifted { revocation, .. } => covering.contains(revocation),
+        Event::Downloaded { link, status: 200, .. } => shown.iter().any(|violation| violation.counts(*link)),
+        _ => false,
+    };
     let faults = rounds.iter().map(|round| join(round, "; ") + "\n");
     let violations = shown.iter().map(|violation| format!("{violation:?}\n"));
-    let events = named.iter().map(|event| format!("{event:?}\n"));
+    let events = events.iter().filter(belongs).map(|event| format!("{event:?}\n"));
     faults.chain(violations).chain(events).collect()
-}
-
-fn concerns(violation: &Violation, event: &Event) -> bool {
-    match (violation, event) {
-        (_, Event::Fault { .. } | Event::Lost { .. } | Event::Ended { .. } | Event::Blind { .. }) => true,
-        (
-            Violation::LatePermit { revocation: named, .. },
-            Event::Revoked { revocation, .. } | Event::Lifted { revocation, .. },
-        ) => revocation == named,
-        (violation, Event::Minted { link, .. }) => violation.link() == Some(*link),
-        (Violation::TooManyDownloads { link: named, .. }, Event::Downloaded { link, status: 200, .. }) => link == named,
-        _ => false,
-    }
 }
 
 fn join(parts: &[impl Display], between: &str) -> String {

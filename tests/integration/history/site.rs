@@ -218,6 +218,12 @@ impl Servers {
         }
     }
 
+    /// Tells the verifier at an address something else than what the servers say.
+    pub fn lie_to(&self, client: IpAddr, said: &str, told: &str) {
+        let Self::Single { network, .. } = self else { unreachable!("lies are told by one server only") };
+        network.lie_to(client, said, told);
+    }
+
     /// Which server is written to now.
     pub fn master(&self) -> usize {
         match self {

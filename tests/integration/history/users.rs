@@ -42,6 +42,10 @@ impl World {
         }
     }
 
+    pub fn known(&self, link: usize) -> Known {
+        self.links.lock().unwrap()[link].clone()
+    }
+
     /// Downloads once.
     pub fn look(&self, verifier: usize, link: usize, client: u8) {
         let path = self.links.lock().unwrap()[link].path.clone();
@@ -138,11 +142,11 @@ impl World {
         if self.events().iter().any(is_it) {
             return;
         }
-        let id = self.links.lock().unwrap()[link].id.clone();
-        self.revoke(verifier, json!({ "id": id }), Target::Link(link), Reach::Whenever, None);
+        let Known { id, bearings, .. } = self.known(link);
+        self.revoke(verifier, json!({ "id": id }), Target::Link(bearings.identity), Reach::Whenever, None);
     }
 
-    fn revoke(&self, verifier: usize, mut what: Value, target: Target, reach: Reach, lift_after: Option<Duration>) {
+    pub fn revoke(&self, verifier: usize, mut what: Value, target: Target, reach: Reach, lift_after: Option<Duration>) {
         let revocation = self.revocations.fetch_add(1, Ordering::Relaxed);
         what["reason"] = json!(reason(revocation));
         let _is_going_on = self.revoking.read().unwrap();

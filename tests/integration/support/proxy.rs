@@ -1,4 +1,4 @@
-//! A network that fails on demand: a TCP proxy between a Linkgate and its store.
+//! A network that fails on demand, and lies: a TCP proxy between a Linkgate and its store.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
@@ -33,9 +33,17 @@ struct State {
     network: Network,
     /// Client addresses whose network is another one.
     apart: Vec<(IpAddr, Network)>,
+    lies: Vec<Lie>,
     is_over: bool,
     /// Connections, each with the address of its client.
     open: Vec<(IpAddr, TcpStream)>,
+}
+
+/// What a client is told instead of what the server says, wherever that stands in an answer.
+struct Lie {
+    client: IpAddr,
+    said: Vec<u8>,
+    told: Vec<u8>,
 }
 
 impl Proxy {
@@ -43,7 +51,8 @@ impl Proxy {
     pub fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let state = State { network: Network::Pass, apart: Vec::new(), is_over: false, open: Vec::new() };
+        let state =
+            State { network: Network::Pass, apart: Vec::new(), lies: Vec::new(), is_over: false, open: Vec::new() };
         let shared = Arc::new(Shared { target: target.into(), state: Mutex::new(state), changed: Condvar::new() });
         let accepting = shared.clone();
         std::thread::spawn(move || accepting.accept(&listener));
@@ -72,6 +81,13 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// Tells the clients at one address something else than what the server says: as many bytes as that has.
+    pub fn lie_to(&self, client: IpAddr, said: &str, told: &str) {
+        assert_eq!(said.len(), told.len(), "lengths are part of the protocol");
+        let lie = Lie { client, said: said.into(), told: told.into() };
+        self.shared.state.lock().unwrap().lies.push(lie);
+    }
+
     /// Gives the clients at one address a network of their own; `None`: the same as the others again.
     pub fn set_for(&self, client: IpAddr, network: Option<Network>) {
         let mut state = self.shared.state.lock().unwrap();
@@ -94,6 +110,14 @@ impl Drop for Proxy {
 }
 
 impl State {
+    fn lie(&self, to: IpAddr, answer: &mut [u8]) {
+        for Lie { said, told, .. } in self.lies.iter().filter(|lie| lie.client == to) {
+            let places: Vec<usize> =
+                answer.windows(said.len()).enumerate().filter(|(_, part)| part == said).map(|(at, _)| at).collect();
+            places.into_iter().for_each(|at| answer[at..at + told.len()].copy_from_slice(told));
+        }
+    }
+
     fn network_of(&self, client: IpAddr) -> Network {
         self.apart.iter().find(|(apart, _)| *apart == client).map_or(self.network, |(_, network)| *network)
     }
@@ -132,12 +156,12 @@ impl Shared {
             let _ = client.shutdown(Shutdown::Both);
             return None;
         };
-        for (from, to) in [(client, &server), (&server, client)] {
+        for (from, to, is_answer) in [(client, &server, false), (&server, client, true)] {
             let (sender, receiver) = mpsc::channel();
             let (reading, writing) = (from.try_clone().ok()?, to.try_clone().ok()?);
             std::thread::spawn(move || read(reading, &sender));
             let shared = self.clone();
-            std::thread::spawn(move || shared.write(address, writing, &receiver));
+            std::thread::spawn(move || shared.write(address, writing, &receiver, is_answer));
         }
         Some(())
     }
@@ -166,8 +190,11 @@ impl Shared {
         }
     }
 
-    fn write(&self, client: IpAddr, mut to: TcpStream, chunks: &mpsc::Receiver<(Instant, Vec<u8>)>) {
-        for (read_at, chunk) in chunks {
+    fn write(&self, client: IpAddr, mut to: TcpStream, chunks: &mpsc::Receiver<(Instant, Vec<u8>)>, is_answer: bool) {
+        for (read_at, mut chunk) in chunks {
+            if is_answer {
+                self.state.lock().unwrap().lie(client, &mut chunk);
+            }
             let Some(delay) = self.until_passable(client) else { break };
             std::thread::sleep((read_at + delay).saturating_duration_since(Instant::now()));
             if self.until_passable(client).is_none() || to.write_all(&chunk).is_err() {
@@ -218,6 +245,22 @@ fn the_proxy_passes_delays_swallows_and_cuts() {
     proxy.set(Network::Cut);
     assert!(ask(5_000).is_err() || ask(5_000).is_err(), "the connection is closed");
     echo.join().unwrap();
+}
+
+#[test]
+fn clients_at_one_address_may_be_lied_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::before(&listener.local_addr().unwrap().to_string());
+    proxy.lie_to(IpAddr::from([127, 0, 0, 2]), "hello", "howdy");
+    proxy.lie_to(IpAddr::from([127, 0, 0, 1]), "truth", "false");
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"hello, the truth: truth").unwrap();
+    });
+    let mut heard = String::new();
+    TcpStream::connect(proxy.address()).unwrap().read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "hello, the false: false");
+    answering.join().unwrap();
 }
 
 #[test]
