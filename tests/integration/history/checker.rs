@@ -2,7 +2,7 @@
 //!
 //! The promises:
 //!
-//! - **Late permit**: a download that *started* later than a revocation's answer and the bound is not permitted, until
+//! - **Late permit**: a download, or a refresh, that *started* later than a revocation's answer and the bound is not permitted, until
 //!   lifting the revocation is asked for. The bound is nothing at the verifier that answered, [`BOUND`] at one that
 //!   nothing happened to since, and [`CUT_OFF_BOUND`] at one that may have been cut off: by then it is stale. What the
 //!   store loses is another matter: see [`super::remembering`].
@@ -50,17 +50,12 @@ impl Violation {
             Self::NoRecovery { .. } => None,
         }
     }
-
-    /// Whether it is about how often a link was downloaded.
-    pub fn counts(&self, downloaded: usize) -> bool {
-        matches!(self, Self::TooManyDownloads { link, .. } if *link == downloaded)
-    }
 }
 
 /// Everything that cannot be right about a history.
 pub fn check(natures: &[Nature], events: &[Event]) -> Vec<Violation> {
     let history = History::of(natures, events);
-    let judged = history.downloads.iter().filter_map(|download| history.judge(download));
+    let judged = history.downloads.iter().chain(&history.refreshed).filter_map(|asked| history.judge(asked));
     let unready = events.iter().filter_map(|event| match event {
         Event::Unready { verifier, reason } => {
             Some(Violation::NoRecovery { verifier: *verifier, reason: reason.clone() })
@@ -81,6 +76,8 @@ pub struct History {
     links: BTreeMap<usize, Link>,
     revocations: Vec<Revocation>,
     downloads: Vec<Download>,
+    /// Links that were given a successor: a permit as well.
+    refreshed: Vec<Download>,
     pub faults: Vec<(Option<usize>, Time, Time)>,
     blind: Vec<(usize, Time, Time)>,
     pub ended: Vec<(usize, Folder, Time)>,
@@ -133,6 +130,7 @@ impl History {
             links: BTreeMap::new(),
             revocations: Vec::new(),
             downloads: Vec::new(),
+            refreshed: Vec::new(),
             faults: Vec::new(),
             blind: Vec::new(),
             ended: Vec::new(),
@@ -164,6 +162,9 @@ impl History {
             }
             Event::Downloaded { link, verifier, client, status, started, ended } => {
                 self.downloads.push(Download { link, verifier, client, status, started, ended });
+            }
+            Event::Refreshed { link, verifier, started, ended } => {
+                self.refreshed.push(Download { link, verifier, client: 0, status: 200, started, ended });
             }
             Event::Fault { verifier, from, until } => self.faults.push((verifier, from, until)),
             Event::Blind { verifier, from, until } => self.blind.push((verifier, from, until)),

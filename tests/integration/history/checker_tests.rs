@@ -72,6 +72,14 @@ fn the_answering_verifier_refuses_from_its_answer_on() {
 }
 
 #[test]
+fn a_revoked_link_has_no_successor() {
+    let this = revoked(Target::Link(0), Reach::Whenever, true);
+    let refreshed = |started| Event::Refreshed { link: 0, verifier: 1, started: at(started), ended: at(started + 5) };
+    holds(&[minted(), this.clone(), refreshed(2_000)]);
+    fails(&[minted(), this, refreshed(2_020)]);
+}
+
+#[test]
 fn others_refuse_within_a_second_or_when_they_are_stale() {
     let this = revoked(Target::Link(0), Reach::Whenever, true);
     holds(&[minted(), this.clone(), got(1, 200, 2_000)]);

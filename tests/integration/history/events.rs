@@ -97,6 +97,13 @@ pub enum Event {
         started: Time,
         ended: Time,
     },
+    /// A verifier gave a new link in place of one.
+    Refreshed {
+        link: usize,
+        verifier: usize,
+        started: Time,
+        ended: Time,
+    },
     /// Something was wrong at one verifier, or at all of them.
     Fault {
         verifier: Option<usize>,

@@ -9,6 +9,7 @@ use super::world::World;
 use crate::support::eventually;
 use crate::support::fleet::MAX_STALENESS;
 use crate::support::proxy::Network;
+use crate::support::sentinels::GLANCE;
 
 pub const LINKS: &str = "linkgate:{rv}:t";
 const STREAM: &str = "linkgate:{rv}:s";
@@ -291,7 +292,10 @@ fn hang(world: &World, length: Duration) {
     world.servers.signal(master, "CONT");
     if world.servers.watched().is_some() {
         // The replica may take over, or may have.
-        eventually("the Sentinels agree", || is_whole(world));
+        eventually("the Sentinels agree", || {
+            std::thread::sleep(GLANCE);
+            is_whole(world)
+        });
         let loss = Loss::Rewound { to: from.saturating_sub(REPLICATION) };
         world.record(Event::Lost { loss, from, until: world.now() });
     } else {
@@ -307,13 +311,6 @@ fn is_whole(world: &World) -> bool {
     named.is_some_and(|named| world.servers.cli(named, &["INFO", "replication"]).contains("state=online"))
 }
 
-fn until_replaced(world: &World, master: usize) {
-    eventually("the other one is the master", || {
-        let named = world.servers.watched().and_then(|watched| watched.named());
-        named == Some(1 - master) && world.servers.cli(1 - master, &["ROLE"]).starts_with("master")
-    });
-}
-
 fn split(world: &World, verifier: usize, random: &mut Random) -> bool {
     if !is_whole(world) {
         return false;
@@ -322,7 +319,7 @@ fn split(world: &World, verifier: usize, random: &mut Random) -> bool {
     let from = world.now();
     world.servers.watched().unwrap().part(master, address);
     let blind_from = world.now();
-    until_replaced(world, master);
+    world.servers.watched().unwrap().until_replaced(master);
     let replaced = world.now();
     std::thread::sleep(random.millis(0..5_000));
     let until = world.now();
@@ -341,7 +338,7 @@ fn lose_master(world: &World, random: &mut Random) -> bool {
     }
     let (master, from) = (world.servers.master(), world.now());
     world.servers.change(master, |redis| redis.stop());
-    until_replaced(world, master);
+    world.servers.watched().unwrap().until_replaced(master);
     let replaced = world.now();
     std::thread::sleep(random.millis(0..3_000));
     world.servers.launch(master);

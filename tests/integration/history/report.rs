@@ -36,7 +36,11 @@ pub fn explain(rounds: &[Vec<Incident>], events: &[Event], violations: &[Violati
         Event::Fault { .. } | Event::Lost { .. } | Event::Ended { .. } | Event::Blind { .. } => true,
         Event::Minted { link, .. } => is_named(link),
         Event::Revoked { revocation, .. } | Event::Lifted { revocation, .. } => covering.contains(revocation),
-        Event::Downloaded { link, status: 200, .. } => shown.iter().any(|violation| violation.counts(*link)),
+        Event::Downloaded { link, verifier, status, started, .. } => shown.iter().any(|violation| match violation {
+            Violation::TooManyDownloads { link: counted, .. } => link == counted && *status == 200,
+            Violation::WrongRefusal { verifier: refusing, at, .. } => (verifier, started) == (refusing, at),
+            _ => false,
+        }),
         _ => false,
     };
     let faults = rounds.iter().map(|round| join(round, "; ") + "\n");

@@ -1,5 +1,6 @@
-//! Those who use a world: they mint, download, revoke and lift at random, and write down what they are answered.
+//! Those who use a world: they mint, refresh, download, revoke and lift at random, and write down what they are answered.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use crate::support::linkgate::path_of;
 const NEWEST: usize = 40;
 /// How long something that may have been recorded is looked for.
 const SEARCH: Duration = Duration::from_secs(15);
+/// How long a verifier is left alone between two downloads, and between two calls of the API, in milliseconds: several
+/// worlds share a small machine.
+const DOWNLOAD_PAUSE: Range<u64> = 20..70;
+const WRITE_PAUSE: Range<u64> = 50..200;
 /// How many clients download.
 const CLIENTS: u64 = 6;
 
@@ -38,7 +43,7 @@ impl World {
                 let link = random.number(oldest as u64..count as u64) as usize;
                 self.look(verifier, link, random.number(0..CLIENTS) as u8);
             }
-            std::thread::sleep(random.millis(5..25));
+            std::thread::sleep(random.millis(DOWNLOAD_PAUSE));
         }
     }
 
@@ -56,18 +61,19 @@ impl World {
         self.record(Event::Downloaded { link, verifier, client, status, started, ended: self.now() });
     }
 
-    /// Mints, revokes and lifts at one verifier until the end.
+    /// Mints, refreshes, revokes and lifts at one verifier until the end.
     pub fn write(&self, verifier: usize, mut random: Random) {
         while !self.is_over() {
             match random.number(0..20) {
-                0..16 => {
+                0..14 => {
                     self.mint(verifier, &mut random);
                 }
+                14..16 => self.refresh(verifier, &mut random),
                 _ if self.verifiers[verifier].nature.writes => self.revoke_something(verifier, &mut random),
                 _ => {}
             }
             self.lift_what_is_due(verifier);
-            std::thread::sleep(random.millis(50..150));
+            std::thread::sleep(random.millis(WRITE_PAUSE));
         }
     }
 
@@ -90,24 +96,57 @@ impl World {
             assert!([409, 503].contains(&answer.status), "minting was answered {}: {}", answer.status, answer.text());
             return None;
         }
-        let minted = answer.json();
+        let bearings = Bearings { identity: 0, subject, folder, file, client };
+        Some(self.note_minted(&answer.json(), verifier, bearings, most, (asked, answered)))
+    }
+
+    fn note_minted(
+        &self,
+        minted: &Value,
+        verifier: usize,
+        bearings: Bearings,
+        most: Option<usize>,
+        (asked, answered): (Time, Time),
+    ) -> usize {
         let id = minted["id"].as_str().unwrap().to_owned();
         let issued_at = UnixMillis::parse_rfc3339(minted["issued_at"].as_str().unwrap()).unwrap().0;
         let mut links = self.links.lock().unwrap();
         let link = links.len();
         let identity = links.iter().position(|known| known.id == id).unwrap_or(link);
-        let bearings = Bearings { identity, subject, folder, file, client };
-        links.push(Known { path: path_of(&minted), id, issued_at, bearings, most });
+        let bearings = Bearings { identity, ..bearings };
+        links.push(Known { path: path_of(minted), id, issued_at, bearings, most });
         self.record(Event::Minted { link, bearings, verifier, issued_at, most, asked, answered });
-        Some(link)
+        link
+    }
+
+    /// Asks for a new link in place of one of the newest.
+    fn refresh(&self, verifier: usize, random: &mut Random) {
+        let Some((link, known)) = self.one_of_the_newest(random).filter(|(_, known)| known.most.is_none()) else {
+            return;
+        };
+        let refreshing = &self.verifiers[verifier];
+        let key = [&refreshing.mint_key, &refreshing.admin_key][usize::from(known.bearings.client)];
+        let wish = json!({ "links": [format!("http://links.test{}", known.path)] });
+        let asked = self.now();
+        let answer = self.call(verifier, key, "POST", "/v1/links/refresh", &wish);
+        let answered = self.now();
+        let Some(answer) = answer.filter(|answer| answer.status == 200) else { return };
+        let refreshed = &answer.json()["results"][0];
+        if refreshed["url"].is_string() {
+            self.record(Event::Refreshed { link, verifier, started: asked, ended: answered });
+            self.note_minted(refreshed, verifier, known.bearings, None, (asked, answered));
+        }
+    }
+
+    fn one_of_the_newest(&self, random: &mut Random) -> Option<(usize, Known)> {
+        let links = self.links.lock().unwrap();
+        let newest = links.len().checked_sub(1)?;
+        let link = newest - random.number(0..NEWEST as u64) as usize % (newest + 1);
+        Some((link, links[link].clone()))
     }
 
     fn revoke_something(&self, verifier: usize, random: &mut Random) {
-        let known = {
-            let links = self.links.lock().unwrap();
-            let Some(newest) = links.len().checked_sub(1) else { return };
-            links[newest - random.number(0..NEWEST as u64) as usize % (newest + 1)].clone()
-        };
+        let Some((_, known)) = self.one_of_the_newest(random) else { return };
         let Bearings { identity, subject, folder, file, client } = known.bearings;
         let (by_subject, by_link) = (Target::Subject(subject), Target::Link(identity));
         let subject_name = format!("s{subject}");

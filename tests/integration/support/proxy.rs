@@ -119,7 +119,12 @@ impl State {
     }
 
     fn network_of(&self, client: IpAddr) -> Network {
-        self.apart.iter().find(|(apart, _)| *apart == client).map_or(self.network, |(_, network)| *network)
+        let own = self.apart.iter().find(|(apart, _)| *apart == client).map(|(_, network)| *network);
+        match (own, self.network) {
+            // Who is only slower than others is cut off with them.
+            (Some(Network::Delay(_)), cut_off @ (Network::BlackHole | Network::Cut)) => cut_off,
+            (own, network) => own.unwrap_or(network),
+        }
     }
 
     fn is_cut(&self, client: IpAddr) -> bool {

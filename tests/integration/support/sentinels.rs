@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -14,6 +15,8 @@ use super::{Process, eventually, folder, free_port};
 const MASTER: &str = "main";
 /// How many must agree that the master is down, and lead the failover.
 const QUORUM: usize = 2;
+/// How often Sentinels are asked: each time programs are started.
+pub const GLANCE: Duration = Duration::from_millis(100);
 
 pub struct Watched {
     /// The one that is the master at first, and its replica.
@@ -87,6 +90,7 @@ impl Watched {
     /// Waits until the Sentinels have another master than this one.
     pub fn until_replaced(&self, server: usize) {
         eventually("the other one is the master", || {
+            std::thread::sleep(GLANCE);
             self.named() == Some(1 - server) && self.servers[1 - server].cli(&["ROLE"]).starts_with("master")
         });
     }
