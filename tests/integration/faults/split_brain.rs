@@ -24,7 +24,7 @@ struct Split {
 impl Split {
     fn new(settings: &str) -> Self {
         let servers = Watched::start();
-        let beside = Builder::following(&servers.url()).revocation(settings).from_address(BESIDE);
+        let beside = Builder::following(&servers.url()).revocation(settings).source_address(BESIDE);
         let mut fleet = Fleet::of([Builder::following(&servers.url()), beside]);
         fleet.revoke(0);
         fleet.all_know();

@@ -1,5 +1,6 @@
 //! What can go wrong. Each fault breaks something, waits, mends it, and writes down what must be forgiven meanwhile.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::events::{Event, Folder, Loss, Time};
@@ -124,6 +125,15 @@ impl Fault {
                 MoveSlot,
             ],
         }
+    }
+
+    /// The pairs that can take place at once in some world, in their order.
+    pub fn pairs() -> BTreeSet<(Self, Self)> {
+        let at_once = |one: Self, other: Self| one.needs(0).iter().all(|need| !other.needs(1).contains(need));
+        let all = Shape::ALL.into_iter().map(Self::possible);
+        let pairs =
+            all.flat_map(|faults| faults.iter().flat_map(move |one| faults.iter().map(move |other| (*one, *other))));
+        pairs.filter(|(one, other)| one <= other && at_once(*one, *other)).collect()
     }
 
     /// Whether a verifier's process does not outlive it.

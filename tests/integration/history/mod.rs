@@ -45,7 +45,7 @@ fn several_random_faults_at_once_let_nothing_revoked_through_and_refuse_nothing_
     let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
     let first = setting("LINKGATE_HISTORY_SEED").unwrap_or_else(now);
     let seeds = setting("LINKGATE_HISTORY_SEEDS").unwrap_or(3);
-    let length = Duration::from_secs(setting("LINKGATE_HISTORY_SECONDS").unwrap_or(35));
+    let length = Duration::from_secs(setting("LINKGATE_HISTORY_SECONDS").unwrap_or(30));
     let (next, total) = (AtomicU64::new(0), Mutex::new(Total::default()));
     std::thread::scope(|scope| {
         for _ in 0..setting("LINKGATE_HISTORY_PARALLEL").unwrap_or(3) {

@@ -118,16 +118,20 @@ impl Display for Total {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         let Self { seeds, length, events, violations, faults, pairs } = self;
         let kinds: Vec<String> = faults.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect();
-        let together: Vec<String> =
-            pairs.iter().map(|((one, other), count)| format!("{one:?}+{other:?} {count}")).collect();
+        let possible = Fault::pairs();
+        let missing = possible.iter().filter(|pair| !pairs.contains_key(pair));
+        let missing: Vec<String> = missing.map(|(one, other)| format!("{one:?}+{other:?}")).collect();
         write!(
             formatter,
-            "{seeds} seeds, {} s, {events} events, {violations} violations\n{} faults: {}\n{} pairs of faults: {}",
+            "{seeds} seeds, {} s, {events} events, {violations} violations\n{} faults: {}\n{} of {} pairs at once, {} \
+             times; not: {}",
             length.as_secs(),
             faults.values().sum::<usize>(),
             kinds.join(", "),
-            pairs.len(),
-            together.join(", ")
+            possible.len() - missing.len(),
+            possible.len(),
+            pairs.values().sum::<usize>(),
+            missing.join(", ")
         )
     }
 }

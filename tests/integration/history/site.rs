@@ -137,7 +137,7 @@ impl Member {
             None => Builder::new().revocation("max_staleness = \"3s\""),
             Some(url) => Builder::following(url).revocation(self.lines),
         };
-        builder.clock(&self.clock).from_address(self.address).section(CLIENTS).api_keys(API_KEYS)
+        builder.clock(&self.clock).source_address(self.address).section(CLIENTS).api_keys(API_KEYS)
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::clock::{ShiftedClock, from_address};
+use super::clock::{ShiftedClock, source_address};
 use super::http::{Place, Response, request};
 use super::{Process, binary, eventually, folder};
 
@@ -105,8 +105,8 @@ impl Builder {
     }
 
     /// Connects from this address, by which networks may tell it from others.
-    pub fn from_address(self, address: IpAddr) -> Self {
-        from_address(address).into_iter().fold(self, |builder, (name, value)| builder.environment(name, &value))
+    pub fn source_address(self, address: IpAddr) -> Self {
+        source_address(address).into_iter().fold(self, |builder, (name, value)| builder.environment(name, &value))
     }
 
     /// Has clients already, whose keys these are: one that mints, and an admin.

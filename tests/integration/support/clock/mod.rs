@@ -56,7 +56,7 @@ impl ShiftedClock {
 }
 
 /// The variables a process is started with to connect from this address.
-pub fn from_address(address: IpAddr) -> [(&'static str, String); 2] {
+pub fn source_address(address: IpAddr) -> [(&'static str, String); 2] {
     [("LD_PRELOAD", library()), ("SOURCE_ADDRESS", address.to_string())]
 }
 
