@@ -73,10 +73,10 @@ impl History {
             emptied.map(|ended| ended.2).max().is_none_or(|since| self.has_judged(verifier, since, from));
         let may_speak = |other: usize| {
             let Nature { has_index, writes, has_copy } = self.natures[other];
-            // What starts again without a copy either loads what was revoked or has nothing to write back.
+            // What started again without a copy has either loaded what was revoked or has nothing to write back.
             let starts_from_nothing = self.ended.iter().any(|(ended, folder, when)| {
                 let lacks_copy = !has_copy || *folder == Folder::Empty;
-                *ended == other && lacks_copy && (revocation.answered..=at).contains(when)
+                *ended == other && lacks_copy && (revocation.answered..=from).contains(when)
             });
             has_index && writes && !starts_from_nothing && !self.remembers(revocation, other, from)
         };
