@@ -132,12 +132,13 @@ impl Inner {
     }
 
     pub async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
-        let known = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
+        let applied = self.applied.borrow().as_ref().map(|position| (position.epoch.clone(), position.last.time()));
+        let (known, read) = applied.unwrap_or_default();
         self.link
             .run(async |mut connection| {
                 let mut call = scripts::RESTORE.key(self.keys.all());
-                call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name).arg(known.as_deref().unwrap_or_default());
-                call.arg(self.dated().0).arg(self.bounds.skew().as_millis() as u64);
+                call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name).arg(&known);
+                call.arg(self.dated().0).arg(self.bounds.skew().as_millis() as u64).arg(LINKGATE).arg(read.0);
                 for revocation in batch {
                     let json = serde_json::to_string(revocation).unwrap_or_default();
                     call.arg(revocation.target.member()).arg(revocation.score).arg(revocation.id.as_str()).arg(json);

@@ -249,3 +249,32 @@ fn a_redis_that_is_emptied_again_before_those_who_fill_it_have_loaded_it_is_beli
     slow.set(Network::Pass);
     fleet.recovers();
 }
+
+#[test]
+fn what_a_verifier_remembers_stays_revoked_though_the_same_was_revoked_again_and_lifted_after_a_backup() {
+    let mut redis = Redis::logged();
+    let network = Proxy::before(&redis.address());
+    let direct = Builder::following(&redis.url()).revocation("mode = \"direct\"\ndirect_timeout = \"1s\"");
+    let mut fleet = Fleet::of([Builder::following(&network.url()), direct]);
+    let of = |subject: &str| json!({ "path": "a.txt", "subject": subject });
+    let links = ["u", "v"].map(|subject| fleet.verifiers[0].mint(&of(subject)));
+    let paths = links.each_ref().map(path_of);
+    let what = [json!({ "subject": "u" }), json!({ "link": links[1]["url"] })];
+    fleet.revoke(0);
+    let backup = redis.backup();
+    what.iter().for_each(|what| drop(fleet.verifiers[0].revoke(what)));
+    fleet.watch_until("all know", |fleet| paths.iter().all(|path| fleet.all(path, 410)));
+    network.set(Network::BlackHole);
+    redis.stop();
+    redis.restore(Some(&backup));
+    redis.launch();
+    let direct = &fleet.verifiers[1];
+    eventually("it judges by what is there", || paths.iter().all(|path| direct.status(path) == 200));
+    let again = what.each_ref().map(|what| direct.revoke(what));
+    network.set(Network::Pass);
+    let has_written_back = || fleet.verifiers[0].log().contains("wrote back revocations");
+    eventually("the one that remembers writes back", has_written_back);
+    again.iter().for_each(|revocation| fleet.verifiers[1].reinstate(revocation));
+    fleet.recovers();
+    assert!(paths.iter().all(|path| fleet.all(path, 410)));
+}
