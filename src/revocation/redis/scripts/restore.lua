@@ -9,7 +9,7 @@ if ARGV[3] ~= '' and ARGV[3] ~= epoch then forget_counts(ARGV[5], ARGV[4]) end
 if tonumber(ARGV[4]) > tonumber(redis.call('HGET', meta, 'h') or '0') then redis.call('HSET', meta, 'h', ARGV[4]) end
 
 -- Whether the store has a member by a record that the caller may have known, or that another has written back. One that is
--- newer may be lifted, and what stands behind it would be gone with it.
+-- newer may be lifted, and what stands behind it would be gone with it. The strictest sixteen are looked at.
 local function is_kept(member, score)
   local set, letter = set_of(member)
   local known = redis.call('ZSCORE', set, member)
