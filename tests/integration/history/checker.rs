@@ -191,8 +191,11 @@ impl History {
     fn late_permit(&self, download: &Download) -> Option<Violation> {
         let Download { link, verifier, started, ended, .. } = *download;
         self.covering_surely(link).find_map(|revocation| {
+            // What starts again from a copy on disk judges by that as long as it is young.
+            let has_started_again =
+                self.natures[verifier].has_copy && self.has_ended(verifier, revocation.asked, started);
             let bound = match revocation.verifier {
-                answering if answering == verifier => Duration::ZERO,
+                answering if answering == verifier && !has_started_again => Duration::ZERO,
                 _ if self.is_quiet(verifier, revocation.asked.saturating_sub(RECOVERY), started) => BOUND,
                 _ => CUT_OFF_BOUND,
             };

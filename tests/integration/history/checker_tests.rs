@@ -1,7 +1,7 @@
 //! The checker complains about what is wrong, and about nothing else.
 
 use super::checker::check;
-use super::events::{Bearings, Event, Nature, Reach, Target, Time};
+use super::events::{Bearings, Event, Folder, Nature, Reach, Target, Time};
 
 /// When the history begins, in milliseconds since 1970.
 const BEGUN: u64 = 1_700_000_000_000;
@@ -68,7 +68,18 @@ fn the_answering_verifier_refuses_from_its_answer_on() {
     holds(&[minted(), this.clone(), got(0, 200, 1_005)]);
     holds(&[minted(), this.clone(), got(0, 410, 1_011)]);
     fails(&[minted(), this.clone(), got(0, 200, 1_011)]);
-    fails(&[minted(), this, fault(None, 900, 1_100), got(0, 200, 1_011)]);
+    fails(&[minted(), this.clone(), fault(None, 900, 1_100), got(0, 200, 1_011)]);
+    // It starts again, from a copy that is some seconds old at most, or from the store.
+    let restarted = [
+        minted(),
+        this,
+        Event::Ended { verifier: 0, folder: Folder::Kept, at: at(1_020) },
+        fault(Some(0), 1_020, 1_300),
+        got(0, 200, 1_400),
+    ];
+    fails(&restarted);
+    let with_copy = NATURES.map(|nature| Nature { has_copy: true, ..nature });
+    assert_eq!(check(&with_copy, &restarted), []);
 }
 
 #[test]

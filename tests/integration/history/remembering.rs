@@ -87,7 +87,7 @@ impl History {
         !self.faults.iter().any(|fault| fault.0 == Some(verifier) && fault.1 <= until && fault.2 >= from)
     }
 
-    fn has_ended(&self, verifier: usize, from: Time, until: Time) -> bool {
+    pub fn has_ended(&self, verifier: usize, from: Time, until: Time) -> bool {
         self.ended.iter().any(|(ended, _, at)| *ended == verifier && (from..=until).contains(at))
     }
 }
