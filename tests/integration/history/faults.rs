@@ -188,7 +188,7 @@ impl Fault {
                 world.verifiers[verifier].clock.shift(skew(random));
                 world.record(Event::Fault { verifier: Some(verifier), from, until: world.now() });
             }
-            Hang => hang(world, random.millis(300..5_000)),
+            Hang => return hang(world, random.millis(300..5_000)),
             Split => return split(world, verifier, random),
             LoseMaster => return lose_master(world, random),
             Lag => lag(world, random),
@@ -293,7 +293,10 @@ fn stop_and_start(world: &World, fault: Fault, random: &mut Random) -> Option<(L
     }
 }
 
-fn hang(world: &World, length: Duration) {
+fn hang(world: &World, length: Duration) -> bool {
+    if world.servers.watched().is_some() && !is_whole(world) {
+        return false;
+    }
     let (master, from) = (world.servers.master(), world.now());
     world.servers.signal(master, "STOP");
     let blind_from = world.now();
@@ -313,6 +316,7 @@ fn hang(world: &World, length: Duration) {
             .for_each(|verifier| world.record(Event::Blind { verifier, from: blind_from, until }));
     }
     world.record(Event::Fault { verifier: None, from, until: world.now() });
+    true
 }
 
 /// Whether a majority names a master that has its replica at hand.
