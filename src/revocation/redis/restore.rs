@@ -74,7 +74,7 @@ impl Inner {
         for batch in std::iter::once(&[][..]).chain(entries.chunks(BATCH)) {
             let revocations: Vec<_> =
                 batch.iter().map(|(target, score)| remembered(target, *score, now, self.bounds.max_ttl)).collect();
-            restored += self.restore_batch(&revocations).await?;
+            restored += self.restore_batch(&revocations, &self.name).await?;
         }
         Ok(restored)
     }
@@ -94,7 +94,7 @@ impl Inner {
             let revocations: Vec<Revocation> =
                 page.iter().filter_map(|(_, record)| serde_json::from_str(record).ok()).collect();
             for batch in revocations.chunks(BATCH) {
-                self.restore_batch(batch).await?;
+                self.restore_batch(batch, &self.name).await?;
             }
             if next == "0" {
                 return Ok(());
@@ -131,13 +131,15 @@ impl Inner {
         self.index.store_time().told().plus(self.bounds.skew())
     }
 
-    pub async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
+    /// Writes some revocations back; answers how many the store had not. Unless `restorer` is empty, nobody loads the store
+    /// before that one is done.
+    pub async fn restore_batch(&self, batch: &[Revocation], restorer: &str) -> Result<usize, StoreError> {
         let applied = self.applied.borrow().as_ref().map(|position| (position.epoch.clone(), position.last.time()));
         let (known, read) = applied.unwrap_or_default();
         self.link
             .run(async |mut connection| {
                 let mut call = scripts::RESTORE.key(self.keys.all());
-                call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name).arg(&known);
+                call.arg(STREAM_RETENTION.as_millis() as u64).arg(restorer).arg(&known);
                 call.arg(self.dated().0).arg(self.bounds.skew().as_millis() as u64).arg(LINKGATE).arg(read.0);
                 for revocation in batch {
                     let json = serde_json::to_string(revocation).unwrap_or_default();

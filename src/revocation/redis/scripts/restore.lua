@@ -1,8 +1,9 @@
--- ARGV: retention_ms, who restores, the epoch it knew or '', until when links of that may be dated, skew_ms, who writes back
--- in records, until when it had read in ms, then member, score, id, record, created_ms, lapse_ms, again and again.
+-- ARGV: retention_ms, who restores (or '' where no more than this is missing), the epoch it knew or '', until when links of
+-- that may be dated, skew_ms, who writes back in records, until when it had read in ms, then member, score, id, record,
+-- created_ms, lapse_ms, again and again.
 -- Writes back what this store has lost; leaves alone what it knows as strictly or more so.
 if not whole then return redis.error_reply('LINKGATELOST') end
-lease(ARGV[2])
+if ARGV[2] ~= '' then lease(ARGV[2]) end
 -- In another epoch than the one that was known, counts of downloads are lost.
 if ARGV[3] ~= '' and ARGV[3] ~= epoch then forget_counts(ARGV[5], ARGV[4]) end
 -- The store's time may have been further then: "until now" reaches that far from now on.
