@@ -91,14 +91,16 @@ fn the_checker_finds_a_verifier_that_takes_a_store_for_the_one_that_it_knows() {
     world.revoke_once(FIRST, link);
     std::thread::sleep(CUT_OFF_BOUND);
     let from = world.now();
-    // The one that remembers is held up; another one is new, and a store is set up without either.
-    world.verifiers[FIRST].signal("STOP");
+    // Those who know the store are held up, and one that knows none sets up another.
+    [FIRST, DIRECT].iter().for_each(|verifier| world.verifiers[*verifier].signal("STOP"));
     world.record(Event::Ended { verifier: SECOND, folder: Folder::Empty, at: from });
     world.verifiers[SECOND].end();
     world.verifiers[SECOND].forget();
     let (lost_from, known) = (world.now(), epoch());
     assert_eq!(world.servers.cli(0, &["FLUSHALL"]), "OK");
-    world.verifiers[SECOND].linkgate.lock().unwrap().succeed(&["store", "init"]);
+    world.verifiers[SECOND].launch();
+    world.verifiers[SECOND].linkgate.lock().unwrap().until_ready();
+    world.verifiers[DIRECT].signal("CONT");
     let until = world.now();
     world.record(Event::Lost { loss: Loss::Emptied, from: lost_from, until });
     world.record(Event::Fault { verifier: None, from, until });
@@ -109,6 +111,7 @@ fn the_checker_finds_a_verifier_that_takes_a_store_for_the_one_that_it_knows() {
         });
     };
     let still_stopped = || Event::Fault { verifier: Some(FIRST), from, until: world.now() };
+    world.record(Event::Fault { verifier: Some(DIRECT), from, until });
     look();
     world.record(still_stopped());
     finds_nothing(&world);
