@@ -23,7 +23,7 @@ use crate::collection::Collection;
 use crate::edge::{DirectFile, EdgeReply, Extent, TOKEN_ID, Unsent, WrittenHead};
 use crate::revocation::{Denied, Download, Permit, admit, record};
 use crate::token::{
-    KeyId, Keyring, MAX_TOKEN_CHARS, Malformed, Presentation, TokenBuffer, TokenId, UntrustedToken, verify,
+    KeyId, Keyring, MAX_TOKEN_CHARS, Malformed, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, verify,
 };
 
 /// What every download's path starts with.
@@ -228,10 +228,12 @@ fn judge<'t, F: Fields + ?Sized>(
     let client_address = state.listen.client_address(peer, fields);
     let presentation =
         Presentation { now: now.wall, latest_issue: state.latest_issue(now), client_address, resumes: asked.resumes() };
-    let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {
-        problem: Problem::from(refusal).kind(),
-        verdict: refusal.into(),
-        token: Some(named),
+    let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| {
+        let (problem, verdict) = match refusal {
+            Refusal::IssuedInTheFuture if !state.knows_the_time(now) => (ProblemKind::CannotJudge, Verdict::Stale),
+            refusal => (Problem::from(refusal).kind(), refusal.into()),
+        };
+        Rejection { problem, verdict, token: Some(named) }
     })?;
     let admitted =
         state.look(evidence, |view| admit(view, state.staleness, verified, now)).map_err(Undecided::Missing)?;

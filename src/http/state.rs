@@ -113,11 +113,22 @@ impl AppState {
         now.wall.max(self.index.store_time().lower_bound(now)).plus(self.signing.bounds.skew())
     }
 
+    /// Whether it can be told that a link counts as issued in the future: not before something was heard of the store's
+    /// time, which may be ahead of ours.
+    pub fn knows_the_time(&self, now: Moment) -> bool {
+        self.index.freshness().is_always() || self.index.store_time().lower_bound(now) > UnixMillis(0)
+    }
+
     /// The times by which links are made now.
     pub fn dates(&self) -> Dates {
         let now = self.clock.now();
-        let horizon = self.index.store_time().told().plus(self.signing.bounds.skew());
-        Dates { now: now.wall, horizon, latest_issue: self.latest_issue(now) }
+        let store_time = self.index.store_time();
+        Dates {
+            now: now.wall,
+            horizon: store_time.told().plus(self.signing.bounds.skew()),
+            latest_issue: self.latest_issue(now),
+            counts_lost: store_time.counts_lost(),
+        }
     }
 
     /// How long a request for links waits for the store's time.

@@ -38,12 +38,14 @@ pub struct Dates {
     pub horizon: UnixMillis,
     /// The latest issue of a link that counts as made by now.
     pub latest_issue: UnixMillis,
+    /// Links dated until then cannot be counted: the store may have lost downloads of theirs.
+    pub counts_lost: UnixMillis,
 }
 
 impl Dates {
     /// By one's own clock alone: no link is dated ahead of it.
     pub const fn at(now: UnixMillis) -> Self {
-        Self { now, horizon: now, latest_issue: now }
+        Self { now, horizon: now, latest_issue: now, counts_lost: UnixMillis(0) }
     }
 }
 
@@ -258,12 +260,14 @@ impl Signing {
             collection: collection.name().as_str(),
             path: claims.path.as_str(),
         };
+        let counts_lost = request.max_downloads.map_or(UnixMillis(0), |_| dates.counts_lost);
         let id = if request.stable == Some(true) {
             let max_ttl = policy.max_ttl(collection.rules());
             let (signing, revoked) = ((&**keyring, collection.name()), (revocations, bearings));
-            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked)?
+            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked, counts_lost)?
         } else {
             let issued_at = issue_time(revocations, bearings, now).map_err(MintError::Covered)?;
+            let issued_at = issued_at.max(UnixMillis(counts_lost.0 + 1));
             if request.expires_at.is_none() {
                 // A life that was asked for begins when the link counts as issued.
                 claims.expires_at = claims.expires_at.plus(issued_at.since(now));

@@ -58,6 +58,7 @@ pub fn settle(
     max_ttl: Duration,
     (keyring, collection): (&Keyring, CollectionName<'_>),
     (revocations, bearings): (&dyn RevocationView, Bearings<'_>),
+    counts_lost: UnixMillis,
 ) -> Result<TokenId, MintError> {
     let now = claims.issued_at;
     let mut window = match expiry {
@@ -65,6 +66,7 @@ pub fn settle(
         _ => Window::of_life(claims.expires_at.since(now), now),
     };
     issue_time(revocations, bearings, now).map_err(MintError::Covered)?;
+    window = window.issued_after(counts_lost);
     if let Some((_, cut_off)) = covering(revocations, bearings) {
         window = window.issued_after(UnixMillis(cut_off));
     }

@@ -56,6 +56,11 @@ impl Freshness {
         self.change(|proofs| proofs.always = true);
     }
 
+    /// Whether nothing is ever missing: the store is this process's own.
+    pub fn is_always(&self) -> bool {
+        self.read().always
+    }
+
     /// Everything the store had at `moment` has been applied.
     pub fn set_complete(&self, moment: Moment) {
         self.change(|proofs| proofs.complete = Some(moment));

@@ -35,6 +35,8 @@ pub fn steady(clock: UnixMillis, told: UnixMillis, bounds: Bounds) -> UnixMillis
 pub struct StoreTime {
     /// Milliseconds that the store's time is ahead of this process's uptime, at least.
     ahead: AtomicU64,
+    /// Links dated until then, in milliseconds since 1970, may have used downloads that the store has lost.
+    counts_lost: AtomicU64,
     heard: Mutex<Heard>,
 }
 
@@ -71,6 +73,16 @@ impl StoreTime {
     /// The latest time that the store has told.
     pub fn told(&self) -> UnixMillis {
         self.heard.lock().told
+    }
+
+    /// The store has lost the downloads of counted links dated until then.
+    pub fn note_lost_counts(&self, until: UnixMillis) {
+        self.counts_lost.store(until.0, Ordering::Relaxed);
+    }
+
+    /// Until when the downloads of counted links were lost, as the store has told.
+    pub fn counts_lost(&self) -> UnixMillis {
+        UnixMillis(self.counts_lost.load(Ordering::Relaxed))
     }
 
     /// What the store's clock shows by now, at least; the epoch when nothing was heard of it.

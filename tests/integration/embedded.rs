@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::clock::ShiftedClock;
 use crate::support::http::try_request;
 use crate::support::linkgate::{Builder, Linkgate};
 use crate::support::small_disk::SmallDisk;
@@ -110,4 +111,18 @@ fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
     linkgate.launch();
     linkgate.until_ready();
     assert_eq!((linkgate.get(&kept).status, linkgate.get(&after).status), (410, 410));
+}
+
+#[test]
+fn a_link_that_counts_as_issued_ahead_works_though_the_process_restarts_with_its_clock_set_back() {
+    let clock = ShiftedClock::by(1_500);
+    let mut linkgate = Builder::new().clock(&clock).start();
+    linkgate.file("a.txt", b"contents");
+    linkgate.revoke(&json!({ "everything": true }));
+    let link = linkgate.link("a.txt");
+    linkgate.process.kill();
+    clock.shift(-1_500);
+    linkgate.launch();
+    linkgate.until_ready();
+    assert_eq!(linkgate.status(&link), 200, "{}", linkgate.log());
 }

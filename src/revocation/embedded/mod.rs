@@ -79,10 +79,13 @@ impl EmbeddedStore {
     ) -> Result<Self, StoreError> {
         let lock = FolderLock::acquire(data_dir).map_err(|error| StoreError::Failed(error.to_string()))?;
         let revocations = TableFile::open(data_dir.join(FILE_NAME), {
-            let index = Arc::clone(&index);
+            let (index, clock) = (Arc::clone(&index), Arc::clone(&clock));
             move |database| {
                 tables::create(database)?;
-                tables::load(database, &index)
+                tables::load(database, &index)?;
+                // Links may be dated by a time that the clock had shown before it was set back.
+                index.store_time().learn(EPOCH, tables::told(database)?, clock.now(), bounds);
+                Ok(())
             }
         })?;
         let counts = TableFile::open(data_dir.join(COUNTS_FILE_NAME), counts::create)?;

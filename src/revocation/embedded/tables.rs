@@ -152,6 +152,13 @@ pub fn tell(database: &Database, clock: UnixMillis, bounds: Bounds) -> Result<(U
     Ok((at, Outcome::Nothing))
 }
 
+/// The latest time that was told.
+pub fn told(database: &Database) -> Result<UnixMillis, StoreError> {
+    let transaction = database.begin_read().map_err(failed)?;
+    let meta = transaction.open_table(META).map_err(failed)?;
+    Ok(UnixMillis(meta.get(TOLD_KEY).map_err(storage_error)?.map_or(0, |told| told.value())))
+}
+
 fn tell_in(
     meta: &mut Table<'_, &'static str, u64>,
     clock: UnixMillis,

@@ -98,6 +98,7 @@ async fn settled(inner: &Inner, mut header: Header, remembered: Option<&Lineage>
         }
         header = inner.header().await?;
     }
+    inner.index.store_time().note_lost_counts(header.counts_lost);
     header.believe(remembered)
 }
 
@@ -193,6 +194,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
                 inner.index.freshness().forget();
                 proves = false;
             }
+            inner.index.store_time().note_lost_counts(header.counts_lost);
             inner.note_lineage(header.lineage().unwrap_or_default());
         }
         if is_drained && proves {

@@ -259,10 +259,7 @@ impl RedisStore {
         let inner = &self.inner;
         inner.set_up(Ground::Accepted).await?;
         inner.restore_records().await?;
-        inner.release(ANY).await?;
-        if let Some(lineage) = inner.header().await?.lineage() {
-            inner.memory.remember(&lineage);
-        }
+        inner.memory.remember(&inner.release(ANY).await?);
         Ok(())
     }
 

@@ -30,17 +30,19 @@ impl Inner {
     /// was not allowed to write back before, if it is now.
     pub async fn settle_debts(&self, position: &Position) -> Result<(), StoreError> {
         // What was written to another epoch may have been lost with it.
-        let is_due = |(step, _): &mut (Step, Revocation)| step.epoch != position.epoch || position.has_reached(step);
-        let due: Vec<_> = self.unseen.lock().extract_if(.., is_due).map(|(_, revocation)| revocation).collect();
+        let is_due = |step: &Step| step.epoch != position.epoch || position.has_reached(step);
+        let unseen = self.unseen.lock().clone();
+        let due: Vec<_> =
+            unseen.into_iter().filter(|(step, _)| is_due(step)).map(|(_, revocation)| revocation).collect();
         for batch in due.chunks(BATCH) {
-            self.restore_batch(batch).await?;
+            self.restore_batch(batch, "").await?;
+            self.unseen.lock().retain(|(_, own)| !batch.iter().any(|settled| settled.id == own.id));
         }
         if self.keeps_own.load(Ordering::Relaxed) && self.restore().await.is_ok() {
             self.keeps_own.store(false, Ordering::Relaxed);
-        } else if due.is_empty() {
-            return Ok(());
+            self.finish_restoring().await?;
         }
-        self.finish_restoring().await
+        Ok(())
     }
 }
 

@@ -48,6 +48,7 @@ impl Inner {
             .run(async |mut connection| {
                 let mut call = scripts::INIT.key(self.keys.all());
                 call.arg(epoch).arg(LAYOUT).arg(who).arg(probation.as_millis() as u64).arg(&missed);
+                call.arg(self.bounds.skew().as_millis() as u64).arg(self.dated().0);
                 call.invoke_async(&mut connection).await
             })
             .await?;
@@ -73,7 +74,7 @@ impl Inner {
         for batch in std::iter::once(&[][..]).chain(entries.chunks(BATCH)) {
             let revocations: Vec<_> =
                 batch.iter().map(|(target, score)| remembered(target, *score, now, self.bounds.max_ttl)).collect();
-            restored += self.restore_batch(&revocations).await?;
+            restored += self.restore_batch(&revocations, &self.name).await?;
         }
         Ok(restored)
     }
@@ -93,7 +94,7 @@ impl Inner {
             let revocations: Vec<Revocation> =
                 page.iter().filter_map(|(_, record)| serde_json::from_str(record).ok()).collect();
             for batch in revocations.chunks(BATCH) {
-                self.restore_batch(batch).await?;
+                self.restore_batch(batch, &self.name).await?;
             }
             if next == "0" {
                 return Ok(());
@@ -125,14 +126,21 @@ impl Inner {
             .await
     }
 
-    pub async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
-        let known = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
-        let dated = self.index.store_time().told().plus(self.bounds.skew());
+    /// How far ahead a link of the history that was followed may be dated.
+    fn dated(&self) -> UnixMillis {
+        self.index.store_time().told().plus(self.bounds.skew())
+    }
+
+    /// Writes some revocations back; answers how many the store had not. Unless `restorer` is empty, nobody loads the store
+    /// before that one is done.
+    pub async fn restore_batch(&self, batch: &[Revocation], restorer: &str) -> Result<usize, StoreError> {
+        let applied = self.applied.borrow().as_ref().map(|position| (position.epoch.clone(), position.last.time()));
+        let (known, read) = applied.unwrap_or_default();
         self.link
             .run(async |mut connection| {
                 let mut call = scripts::RESTORE.key(self.keys.all());
-                call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name).arg(known.as_deref().unwrap_or_default());
-                call.arg(dated.0);
+                call.arg(STREAM_RETENTION.as_millis() as u64).arg(restorer).arg(&known);
+                call.arg(self.dated().0).arg(self.bounds.skew().as_millis() as u64).arg(LINKGATE).arg(read.0);
                 for revocation in batch {
                     let json = serde_json::to_string(revocation).unwrap_or_default();
                     call.arg(revocation.target.member()).arg(revocation.score).arg(revocation.id.as_str()).arg(json);
@@ -143,26 +151,26 @@ impl Inner {
             .await
     }
 
-    /// Says that everything known here has been written back: the store descends from those that were believed here.
+    /// Says that everything known here has been written back: the store descends from those that were believed here. From
+    /// then on others believe it, so one that comes after it must descend from it, whether it has been loaded here or not.
     pub async fn finish_restoring(&self) -> Result<(), StoreError> {
         let followed = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
         let remembered = self.memory.recall().map(|lineage| lineage.words());
-        self.release(&[followed, remembered].map(Option::unwrap_or_default).join(" ")).await
+        let lineage = self.release(&[followed, remembered].map(Option::unwrap_or_default).join(" ")).await?;
+        self.note_lineage(lineage);
+        Ok(())
     }
 
-    /// Ends restoring: the store descends from these epochs.
-    pub async fn release(&self, ancestors: &str) -> Result<(), StoreError> {
-        self.link
+    /// Ends restoring: the store descends from these epochs; answers from which it does altogether.
+    pub async fn release(&self, ancestors: &str) -> Result<Lineage, StoreError> {
+        let (epoch, ancestors) = self
+            .link
             .run(async |mut connection| {
-                scripts::RESTORED
-                    .key(self.keys.all())
-                    .arg(&self.name)
-                    .arg(ancestors)
-                    .invoke_async::<u8>(&mut connection)
-                    .await
-                    .map(|_| ())
+                let mut call = scripts::RESTORED.key(self.keys.all());
+                call.arg(&self.name).arg(ancestors).invoke_async(&mut connection).await
             })
-            .await
+            .await?;
+        Ok(Lineage { epoch, ancestors })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::support::clock::ShiftedClock;
 use crate::support::eventually;
 use crate::support::fleet::Fleet;
 use crate::support::linkgate::{Builder, Linkgate, path_of};
+use crate::support::proxy::{Network, Proxy};
 use crate::support::redis::Redis;
 
 /// For so long a newcomer waits, at a Redis that is empty, for those who know better.
@@ -194,4 +195,86 @@ fn counted_links_that_are_used_up_stay_so_while_a_newcomer_sets_an_emptied_redis
         let mint = || fleet.verifiers[0].api("POST", "/v1/links", &json!({ "path": "a.txt" }));
         eventually("its clients are known again", || mint().status == 201);
     }
+}
+
+#[test]
+fn counts_that_were_lost_are_missed_and_new_ones_begin_at_once_though_clocks_are_apart() {
+    let redis = Redis::start();
+    let clocks = [1_500, -1_500].map(ShiftedClock::by);
+    let mut fleet = Fleet::of(clocks.iter().map(|clock| Builder::following(&redis.url()).clock(clock)));
+    let mut clients = 1_u32..;
+    let mut get = |verifier: &Linkgate, link: &str| {
+        let address = format!("2001:db8::{:x}", clients.next().unwrap());
+        verifier.get_as("GET", link, &[("X-Real-IP", &address)]).status
+    };
+    let counted = |verifier: &Linkgate| path_of(&verifier.mint(&json!({ "path": "a.txt", "max_downloads": 2 })));
+    for at in [0, 1] {
+        let link = counted(&fleet.verifiers[at]);
+        assert_eq!([get(&fleet.verifiers[0], &link), get(&fleet.verifiers[1], &link)], [200, 200]);
+        redis.cli(&["FLUSHALL"]);
+        let end = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < end {
+            for verifier in &fleet.verifiers {
+                let status = get(verifier, &link);
+                assert!([410, 503].contains(&status), "it was used up and answered {status}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        fleet.recovers();
+        for verifier in &fleet.verifiers {
+            let mint = || verifier.api("POST", "/v1/links", &json!({ "path": "a.txt" }));
+            eventually("its clients are known again", || mint().status == 201);
+            let link = counted(verifier);
+            assert_eq!([get(&fleet.verifiers[0], &link), get(&fleet.verifiers[1], &link)], [200, 200]);
+        }
+    }
+}
+
+#[test]
+fn a_redis_that_is_emptied_again_before_those_who_fill_it_have_loaded_it_is_believed_once_it_is_filled() {
+    let redis = Redis::start();
+    let slow = Proxy::before(&redis.address());
+    let direct = Builder::following(&redis.url()).revocation("mode = \"direct\"\ndirect_timeout = \"1s\"");
+    let mut fleet = Fleet::of([Builder::following(&slow.url()), direct]);
+    let revoked = fleet.revoke(0);
+    // Loading takes many times as long as filling.
+    slow.set(Network::Delay(Duration::from_millis(250)));
+    redis.cli(&["FLUSHALL"]);
+    let meta = |field| redis.cli(&["HGET", "linkgate:{rv}:m", field]);
+    eventually("it is filled", || !meta("a").is_empty() && meta("z").is_empty());
+    let note = fleet.verifiers[1].data_dir().join("store-epoch.json");
+    let has_noted = || std::fs::read_to_string(&note).is_ok_and(|note| note.contains(&meta("e")));
+    eventually("the other one believes it", || has_noted() && fleet.verifiers[1].status(&revoked) == 410);
+    redis.cli(&["FLUSHALL"]);
+    slow.set(Network::Pass);
+    fleet.recovers();
+}
+
+#[test]
+fn what_a_verifier_remembers_stays_revoked_though_the_same_was_revoked_again_and_lifted_after_a_backup() {
+    let mut redis = Redis::logged();
+    let network = Proxy::before(&redis.address());
+    let direct = Builder::following(&redis.url()).revocation("mode = \"direct\"\ndirect_timeout = \"1s\"");
+    let mut fleet = Fleet::of([Builder::following(&network.url()), direct]);
+    let of = |subject: &str| json!({ "path": "a.txt", "subject": subject });
+    let links = ["u", "v"].map(|subject| fleet.verifiers[0].mint(&of(subject)));
+    let paths = links.each_ref().map(path_of);
+    let what = [json!({ "subject": "u" }), json!({ "link": links[1]["url"] })];
+    fleet.revoke(0);
+    let backup = redis.backup();
+    what.iter().for_each(|what| drop(fleet.verifiers[0].revoke(what)));
+    fleet.watch_until("all know", |fleet| paths.iter().all(|path| fleet.all(path, 410)));
+    network.set(Network::BlackHole);
+    redis.stop();
+    redis.restore(Some(&backup));
+    redis.launch();
+    let direct = &fleet.verifiers[1];
+    eventually("it judges by what is there", || paths.iter().all(|path| direct.status(path) == 200));
+    let again = what.each_ref().map(|what| direct.revoke(what));
+    network.set(Network::Pass);
+    let has_written_back = || fleet.verifiers[0].log().contains("wrote back revocations");
+    eventually("the one that remembers writes back", has_written_back);
+    again.iter().for_each(|revocation| fleet.verifiers[1].reinstate(revocation));
+    fleet.recovers();
+    assert!(paths.iter().all(|path| fleet.all(path, 410)));
 }

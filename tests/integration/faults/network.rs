@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 use crate::support::fleet::{CUT_OFF_BOUND, Fleet};
+use crate::support::linkgate::Builder;
 use crate::support::proxy::{Network, Proxy};
 use crate::support::redis::Redis;
 
@@ -84,6 +85,30 @@ fn a_verifier_refuses_what_it_has_just_revoked_even_while_it_does_not_follow_yet
         eventually("revoking works", || fleet.verifiers[1].try_revoke(&path).status == 201);
         assert_eq!(fleet.verifiers[1].status(&path), 410, "at once");
         fleet.watch_until("it follows again", |fleet| fleet.all(&fleet.valid, 200) && fleet.verifiers[1].is_ready());
+    }
+}
+
+#[test]
+fn a_verifier_that_comes_back_with_revocations_of_its_own_holds_up_none_that_asks_redis() {
+    let redis = Redis::start();
+    let proxy = Proxy::before(&redis.address());
+    let direct = Builder::following(&redis.url()).revocation("mode = \"direct\"\ndirect_timeout = \"1s\"");
+    let fleet = Fleet::of([direct, Builder::following(&proxy.url())]);
+    proxy.set(Network::Delay(Duration::from_millis(100)));
+    for _ in 0..3 {
+        let path = fleet.verifiers[0].link("a.txt");
+        eventually("its follower is thrown out", || {
+            let clients = redis.cli(&["CLIENT", "LIST"]);
+            let follower = clients.lines().find(|client| client.contains("cmd=xread"));
+            let id = follower.and_then(|follower| follower.split(' ').find_map(|field| field.strip_prefix("id=")));
+            id.is_some_and(|id| redis.cli(&["CLIENT", "KILL", "ID", id]) == "1")
+        });
+        // It answers before it follows again.
+        assert_eq!(fleet.verifiers[1].try_revoke(&path).status, 201);
+        let end = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < end {
+            assert_eq!(fleet.verifiers[0].status(&fleet.valid), 200);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A master that was replaced goes on answering those who are cut off together with it.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -8,6 +9,8 @@ use crate::support::fleet::{CUT_OFF_BOUND, Fleet};
 use crate::support::linkgate::Builder;
 use crate::support::sentinels::Watched;
 
+/// Where the verifier beside the old master is.
+const BESIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// How long a busy machine may hold up what is asked for.
 const ALLOWANCE: Duration = Duration::from_millis(500);
 
@@ -21,17 +24,13 @@ struct Split {
 impl Split {
     fn new(settings: &str) -> Self {
         let servers = Watched::start();
-        let beside = Builder::following(&servers.url()).revocation(settings);
+        let beside = Builder::following(&servers.url()).revocation(settings).source_address(BESIDE);
         let mut fleet = Fleet::of([Builder::following(&servers.url()), beside]);
         fleet.revoke(0);
         fleet.all_know();
         let split = Self { servers, fleet, parted: Instant::now() };
-        split.servers.part(0, &[split.process()]);
+        split.servers.part(0, BESIDE);
         split
-    }
-
-    fn process(&self) -> u32 {
-        self.fleet.verifiers[1].process.0.id()
     }
 
     /// The replica takes over, and the one on its side goes on with it.
@@ -44,7 +43,7 @@ impl Split {
     }
 
     fn heal(&mut self) {
-        self.servers.heal(&[self.process()]);
+        self.servers.heal(BESIDE);
         self.fleet.recovers();
     }
 }

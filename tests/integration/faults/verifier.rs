@@ -3,8 +3,13 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use crate::support::clock::ShiftedClock;
+use crate::support::eventually;
 use crate::support::fleet::{Fleet, MAX_STALENESS};
 use crate::support::linkgate::Builder;
+use crate::support::proxy::{Network, Proxy};
 use crate::support::redis::Redis;
 
 /// Revocations that take a while to load.
@@ -91,4 +96,34 @@ fn preload(redis: &Redis) {
         writeln!(commands, "ZADD linkgate:{{rv}}:t {far} {n:021}A").unwrap();
     }
     redis.pipe(&commands);
+}
+
+crate::support::in_each!([
+    a_verifier_that_has_just_started_calls_no_link_that_others_make_one_of_the_future,
+]: with_an_index = "", in_direct_mode = "mode = \"direct\"\ndirect_timeout = \"1s\"");
+
+fn a_verifier_that_has_just_started_calls_no_link_that_others_make_one_of_the_future(settings: &str) {
+    let redis = Redis::start();
+    let clocks = [1_500, -1_500].map(ShiftedClock::by);
+    let first = Builder::following(&redis.url()).clock(&clocks[0]);
+    let network = Proxy::before(&redis.address());
+    let second = Builder::following(&network.url()).clock(&clocks[1]).revocation(settings);
+    let mut fleet = Fleet::of([first, second]);
+    fleet.verifiers[1].process.kill();
+    network.set(Network::Cut);
+    let link = fleet.verifiers[0].link("a.txt");
+    fleet.verifiers[0].revoke(&json!({ "everything": true }));
+    assert_eq!(fleet.verifiers[0].status(&link), 410);
+    // Counts as issued as far ahead as links may be.
+    let link = fleet.verifiers[0].link("a.txt");
+    assert_eq!(fleet.verifiers[0].status(&link), 200);
+    fleet.verifiers[1].launch();
+    let status = fleet.verifiers[1].status(&link);
+    network.set(Network::Pass);
+    assert_eq!(status, 503, "it has not heard of the store's time yet");
+    eventually("it permits the link", || match fleet.verifiers[1].status(&link) {
+        200 => true,
+        503 => false,
+        status => panic!("it was answered {status}"),
+    });
 }

@@ -1,90 +1,112 @@
-//! Random revocations, downloads and faults, and a checker that knows what may be seen of them from outside.
+//! Random revocations, downloads and faults, several at once, and a checker that knows what may be seen of them from
+//! outside.
+//!
+//! The test runs three worlds side by side for less than a minute, other ones each time. For hours:
+//!
+//! ```text
+//! LINKGATE_HISTORY_SEEDS=86 LINKGATE_HISTORY_SECONDS=90 cargo test --test integration -- --nocapture history::several
+//! ```
+//!
+//! | variable | |
+//! | --- | --- |
+//! | `LINKGATE_HISTORY_SEED` | the first seed; the same seed makes the same wishes and faults, though not to the millisecond |
+//! | `LINKGATE_HISTORY_SEEDS` | how many seeds, one after the other |
+//! | `LINKGATE_HISTORY_SECONDS` | how long each history is |
+//! | `LINKGATE_HISTORY_PARALLEL` | how many worlds run side by side |
+//! | `LINKGATE_HISTORY_SHAPE` | `single`, `watched`, `replica`, `cluster`, `embedded`: only this one |
 
 mod checker;
 mod checker_tests;
+mod events;
 mod faults;
+mod loss_tests;
+mod plan;
+mod planted;
 mod random;
+mod remembering;
+mod report;
+mod site;
+mod users;
 mod world;
 
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use checker::{Event, Violation, check, count_quiet};
+use checker::check;
 use random::Random;
+use report::{Summary, Total};
+use site::Shape;
 use world::World;
 
-/// How long the random history is.
-const LENGTH: Duration = Duration::from_secs(60);
-
 #[test]
-fn sixty_seconds_of_random_faults_let_nothing_revoked_through_and_refuse_nothing_valid() {
-    // The same seed makes the same wishes and faults, though not to the millisecond.
-    let seed = std::env::var("LINKGATE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64);
-    eprintln!("LINKGATE_TEST_SEED={seed}");
-
-    // Two judge from memory, one asks Redis each time.
-    let (world, mut redis) = World::new(["", "", "mode = \"direct\"\ndirect_timeout = \"1s\""]);
+fn several_random_faults_at_once_let_nothing_revoked_through_and_refuse_nothing_valid() {
+    let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    let first = setting("LINKGATE_HISTORY_SEED").unwrap_or_else(now);
+    let seeds = setting("LINKGATE_HISTORY_SEEDS").unwrap_or(3);
+    let length = Duration::from_secs(setting("LINKGATE_HISTORY_SECONDS").unwrap_or(30));
+    let (next, total) = (AtomicU64::new(0), Mutex::new(Total::default()));
     std::thread::scope(|scope| {
-        for verifier in 0..3 {
+        for _ in 0..setting("LINKGATE_HISTORY_PARALLEL").unwrap_or(3) {
+            scope.spawn(|| {
+                loop {
+                    let seed = first + next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        return;
+                    }
+                    // A world that cannot go on is a violation, and others go on.
+                    if std::panic::catch_unwind(|| live(seed, length, &total)).is_err() {
+                        eprintln!("LINKGATE_HISTORY_SEED={seed} could not go on");
+                        total.lock().unwrap().violations += 1;
+                    }
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap();
+    eprintln!("{total}");
+    assert_eq!(total.violations, 0, "see above");
+}
+
+/// One world from its beginning to its end.
+fn live(seed: u64, length: Duration, total: &Mutex<Total>) {
+    let shape = shape_of(seed);
+    let world = World::new(shape, &mut Random::new(seed));
+    let rounds = std::thread::scope(|scope| {
+        for verifier in 0..world.verifiers.len() {
             let (world, random) = (&world, |n| Random::new(seed ^ n << 32));
             scope.spawn(move || world.download(verifier, random(1 + verifier as u64)));
             scope.spawn(move || world.write(verifier, random(11 + verifier as u64)));
         }
+        scope.spawn(|| world.watch_the_machine());
         let _ending = world.end_when_dropped();
-        faults::run(&world, &mut redis, LENGTH, Random::new(seed));
+        plan::run(&world, length, Random::new(seed))
     });
     world.settle();
-    let events = world.events();
-    let violations = check(&events);
-    eprintln!("{}", summary(&events));
-    assert!(violations.is_empty(), "LINKGATE_TEST_SEED={seed}\n{}", explain(&events, &violations));
-    assert!(count_quiet(&events) > 1_000, "hardly any download met a verifier that had to be right about everything");
+    let (natures, events) = (world.natures(), world.events());
+    let violations = check(&natures, &events);
+    let summary = Summary::of(&natures, &events);
+    eprintln!("LINKGATE_HISTORY_SEED={seed} {shape:?}: {summary}, {} violations", violations.len());
+    if !violations.is_empty() {
+        eprintln!("{}{}", report::explain(&rounds, &events, &violations), world.logs());
+    }
+    let mut total = total.lock().unwrap();
+    total.seeds += 1;
+    total.length += length;
+    total.events += events.len();
+    total.violations += violations.len();
+    total.count(&rounds);
+    assert!(summary.quiet > 0, "no download met a verifier that had to be right about everything");
 }
 
-#[test]
-fn the_checker_finds_a_verifier_that_goes_on_serving_while_it_hears_nothing() {
-    let (world, _redis) = World::new(["", "", "on_stale = \"serve\""]);
-    let links: Vec<usize> = (0..5).map(|_| world.mint(0, &mut Random::new(1)).unwrap()).collect();
-    faults::cut_off(&world, 2, Duration::from_secs(7), |elapsed| {
-        for link in &links {
-            (0..3).for_each(|verifier| world.look(verifier, *link));
-        }
-        let is_to_be_revoked = |n: usize| elapsed > Duration::from_millis(200 * n as u64);
-        (0..links.len()).filter(|n| is_to_be_revoked(*n)).for_each(|n| world.revoke_once(0, links[n]));
-    });
-    let violations = check(&world.events());
-    let is_the_planted_one = |violation: &Violation| matches!(violation, Violation::LatePermit { verifier: 2, .. });
-    assert!(!violations.is_empty() && violations.iter().all(is_the_planted_one), "{violations:?}");
+fn shape_of(seed: u64) -> Shape {
+    let only = std::env::var("LINKGATE_HISTORY_SHAPE").ok();
+    let named = |shape: &Shape| only.as_ref().is_some_and(|only| format!("{shape:?}").to_lowercase() == *only);
+    Shape::ALL.into_iter().find(named).unwrap_or(Shape::ALL[(seed % Shape::ALL.len() as u64) as usize])
 }
 
-/// The violations, and what else happened to what they name.
-fn explain(events: &[Event], violations: &[Violation]) -> String {
-    let is_named = |event: &&Event| {
-        violations.iter().any(|violation| match (violation, event) {
-            (_, Event::Fault { .. }) => true,
-            (Violation::LatePermit { revocation: named, .. }, Event::Revoked { revocation, .. }) => revocation == named,
-            (Violation::LatePermit { link: named, .. }, Event::Minted { link, .. }) => link == named,
-            _ => false,
-        })
-    };
-    let lines = events.iter().filter(is_named).map(|event| format!("{event:?}\n"));
-    violations.iter().map(|violation| format!("{violation:?}\n")).chain(lines).collect()
-}
-
-fn summary(events: &[Event]) -> String {
-    let count = |is_it: &dyn Fn(&Event) -> bool| events.iter().filter(|event| is_it(event)).count();
-    let got = |wanted| count(&|event| matches!(event, Event::Downloaded { status, .. } if *status == wanted));
-    format!(
-        "{} links, {} revocations ({} unsure), {} liftings, {} faults; {} downloads permitted, {} revoked, {} not \
-         judged; {} met a verifier at rest",
-        count(&|event| matches!(event, Event::Minted { .. })),
-        count(&|event| matches!(event, Event::Revoked { .. })),
-        count(&|event| matches!(event, Event::Revoked { is_sure: false, .. })),
-        count(&|event| matches!(event, Event::Lifted { .. })),
-        count(&|event| matches!(event, Event::Fault { .. })),
-        got(200),
-        got(410),
-        got(503),
-        count_quiet(events),
-    )
+fn setting<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }

@@ -22,4 +22,8 @@ impl Random {
     pub fn millis(&mut self, range: Range<u64>) -> Duration {
         Duration::from_millis(self.number(range))
     }
+
+    pub fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
+        choices[self.number(0..choices.len() as u64) as usize].clone()
+    }
 }

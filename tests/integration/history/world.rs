@@ -1,84 +1,110 @@
-//! Three verifiers, each behind a network of its own, one Redis, and those who use them; everything is written down.
+//! Verifiers over one store, and what was seen of them: everything is written down.
 
-use std::sync::Mutex;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::checker::{Bearings, Event, RECOVERY, Target, Time};
+use super::checker::RECOVERY;
+use super::events::{Bearings, Event, Nature, Time};
 use super::random::Random;
-use crate::support::eventually;
-use crate::support::fleet::Fleet;
-use crate::support::http::{Response, try_request};
-use crate::support::linkgate::{Builder, Linkgate, path_of};
-use crate::support::proxy::Proxy;
-use crate::support::redis::Redis;
+use super::site::{Servers, Shape, Site};
+use super::users::ToLift;
+use crate::support::clock::ShiftedClock;
+use crate::support::http::Place;
+use crate::support::linkgate::Linkgate;
+use crate::support::{PATIENCE, folder};
 
-/// How many of the newest links are mostly asked for.
-const NEWEST: usize = 40;
-/// How long something that may have been recorded is looked for.
-const SEARCH: Duration = Duration::from_secs(15);
+/// How much of its log a verifier shows.
+const LOG_LINES: usize = 300;
 
 pub struct World {
-    pub verifiers: Vec<Linkgate>,
-    pub proxies: Vec<Proxy>,
-    /// The names of the two clients that mint.
-    clients: [String; 2],
+    pub shape: Shape,
+    pub servers: Servers,
+    pub clock: ShiftedClock,
+    pub verifiers: Vec<Verifier>,
     begun: Instant,
     events: Mutex<Vec<Event>>,
-    links: Mutex<Vec<Known>>,
-    to_lift: Mutex<Vec<ToLift>>,
-    revocations: AtomicUsize,
+    pub(super) links: Mutex<Vec<Known>>,
+    pub(super) to_lift: Mutex<Vec<ToLift>>,
+    pub(super) revocations: AtomicUsize,
+    /// Held while something is revoked, and alone while what came back is lifted.
+    pub(super) revoking: RwLock<()>,
     is_over: AtomicBool,
 }
 
-#[derive(Clone)]
-struct Known {
-    path: String,
-    id: String,
-    bearings: Bearings,
+/// A verifier whose process comes and goes.
+pub struct Verifier {
+    pub linkgate: Mutex<Linkgate>,
+    pub place: Place,
+    pub mint_key: String,
+    pub admin_key: String,
+    pub nature: Nature,
+    pub may_end: bool,
+    pub address: IpAddr,
+    pub clock: ShiftedClock,
+    /// What its data folder held a while ago.
+    backup: Mutex<Option<TempDir>>,
 }
 
-/// A revocation that somebody will lift; without an id when its answer was lost.
-struct ToLift {
-    revocation: usize,
-    id: Option<String>,
-    due: Time,
-    given_up: Time,
+#[derive(Clone)]
+pub struct Known {
+    pub path: String,
+    pub id: String,
+    pub issued_at: u64,
+    pub bearings: Bearings,
+    pub most: Option<usize>,
 }
 
 impl World {
+    pub fn new(shape: Shape, random: &mut Random) -> Self {
+        Self::planted(shape, random, &[])
+    }
+
     /// A world with more lines for each verifier's `[revocation]`.
-    pub fn new(settings: [&str; 3]) -> (Self, Redis) {
-        let redis = Redis::logged();
-        let proxies: Vec<Proxy> = settings.iter().map(|_| Proxy::before(&redis.address())).collect();
-        let builders =
-            proxies.iter().zip(settings).map(|(proxy, more)| Builder::following(&proxy.url()).revocation(more));
-        let verifiers = Fleet::of(builders).verifiers;
-        for verifier in &verifiers {
+    pub fn planted(shape: Shape, random: &mut Random, lines: &[&str]) -> Self {
+        let Site { servers, clock, members } = Site::of(shape, random);
+        let mut verifiers: Vec<Verifier> = Vec::new();
+        for (at, member) in members.into_iter().enumerate() {
+            let builder = member.builder().revocation(lines.get(at).unwrap_or(&""));
+            let builder = match verifiers.first() {
+                None => builder,
+                Some(first) => builder.beside(&first.linkgate.lock().unwrap()),
+            };
+            let linkgate = builder.start();
             for (folder, file) in (0..4).flat_map(|folder| (0..4).map(move |file| (folder, file))) {
-                verifier.file(&format!("{folder}/{file}.txt"), b"contents");
+                linkgate.file(&format!("{folder}/{file}.txt"), b"contents");
             }
+            verifiers.push(Verifier {
+                place: linkgate.place(),
+                mint_key: linkgate.mint_key.clone(),
+                admin_key: linkgate.admin_key.clone(),
+                nature: member.nature,
+                may_end: member.may_end,
+                address: member.address,
+                linkgate: Mutex::new(linkgate),
+                clock: member.clock,
+                backup: Mutex::default(),
+            });
+            let verifier = verifiers.last().unwrap();
+            *verifier.backup.lock().unwrap() = Some(verifier.copy_of_data());
         }
-        let first = &verifiers[0];
-        let clients = [&first.mint_key, &first.admin_key].map(|key| {
-            let link = first.api_with(key, "POST", "/v1/links", &json!({ "path": "0/0.txt" })).json();
-            let found = first.api("POST", "/v1/links/inspect", &json!({ "link": link["url"] })).json();
-            found["client"].as_str().unwrap().to_owned()
-        });
-        let world = Self {
+        Self {
+            shape,
+            servers,
+            clock,
             verifiers,
-            proxies,
-            clients,
             begun: Instant::now(),
             events: Mutex::default(),
             links: Mutex::default(),
             to_lift: Mutex::default(),
             revocations: AtomicUsize::new(0),
+            revoking: RwLock::default(),
             is_over: AtomicBool::new(false),
-        };
-        (world, redis)
+        }
     }
 
     pub fn now(&self) -> Time {
@@ -93,7 +119,15 @@ impl World {
         self.events.lock().unwrap().clone()
     }
 
-    /// Ends downloads and writes even when the one who waits for them fails.
+    pub fn natures(&self) -> Vec<Nature> {
+        self.verifiers.iter().map(|verifier| verifier.nature).collect()
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Ends downloads and writes even when what waits for them fails.
     pub fn end_when_dropped(&self) -> impl Drop {
         struct Ending<'a>(&'a AtomicBool);
         impl Drop for Ending<'_> {
@@ -104,172 +138,95 @@ impl World {
         Ending(&self.is_over)
     }
 
-    /// Downloads from one verifier until the end.
-    pub fn download(&self, verifier: usize, mut random: Random) {
-        while !self.is_over.load(Ordering::Relaxed) {
-            let count = self.links.lock().unwrap().len();
-            if count > 0 {
-                let oldest = if random.number(0..5) == 0 { 0 } else { count.saturating_sub(NEWEST) };
-                self.look(verifier, random.number(oldest as u64..count as u64) as usize);
+    /// Writes down when the machine itself stood still: nothing can be promised then.
+    pub fn watch_the_machine(&self) {
+        const STEP: Duration = Duration::from_millis(20);
+        const STALL: Duration = Duration::from_millis(250);
+        while !self.is_over() {
+            let from = self.now();
+            std::thread::sleep(STEP);
+            let until = self.now();
+            if until - from > STALL {
+                self.record(Event::Fault { verifier: None, from, until });
             }
-            std::thread::sleep(random.millis(5..25));
         }
     }
 
-    /// Downloads once.
-    pub fn look(&self, verifier: usize, link: usize) {
-        let path = self.links.lock().unwrap()[link].path.clone();
-        let started = self.now();
-        let answer = try_request(&self.verifiers[verifier].place(), "GET", &path, &[], b"");
-        let status = answer.map_or(0, |answer| answer.status);
-        self.record(Event::Downloaded { link, verifier, status, started, ended: self.now() });
-    }
-
-    /// Mints, revokes and lifts at one verifier until the end.
-    pub fn write(&self, verifier: usize, mut random: Random) {
-        while !self.is_over.load(Ordering::Relaxed) {
-            match random.number(0..20) {
-                0..16 => {
-                    self.mint(verifier, &mut random);
-                }
-                _ => self.revoke_something(verifier, &mut random),
-            }
-            self.lift_what_is_due(verifier);
-            std::thread::sleep(random.millis(50..150));
-        }
-    }
-
-    /// Mints a link at random; `None` when it is refused.
-    pub fn mint(&self, verifier: usize, random: &mut Random) -> Option<usize> {
-        let mut below = |end| random.number(0..end) as u8;
-        let bearings = Bearings { subject: below(8), folder: below(4), file: below(4), client: below(2) };
-        let linkgate = &self.verifiers[verifier];
-        let key = [&linkgate.mint_key, &linkgate.admin_key][usize::from(bearings.client)];
-        let path = format!("{}/{}.txt", bearings.folder, bearings.file);
-        let wish = json!({ "path": path, "subject": format!("s{}", bearings.subject) });
-        let asked = self.now();
-        let answer = linkgate.api_with(key, "POST", "/v1/links", &wish);
-        let answered = self.now();
-        if answer.status != 201 {
-            assert!([409, 503].contains(&answer.status), "minting was answered {}: {}", answer.status, answer.text());
-            return None;
-        }
-        let minted = answer.json();
-        let mut links = self.links.lock().unwrap();
-        links.push(Known { path: path_of(&minted), id: minted["id"].as_str().unwrap().to_owned(), bearings });
-        let link = links.len() - 1;
-        self.record(Event::Minted { link, bearings, asked, answered });
-        Some(link)
-    }
-
-    fn revoke_something(&self, verifier: usize, random: &mut Random) {
-        let (link, known) = {
-            let links = self.links.lock().unwrap();
-            let Some(newest) = links.len().checked_sub(1) else { return };
-            let link = newest - random.number(0..NEWEST as u64) as usize % (newest + 1);
-            (link, links[link].clone())
+    /// The end of every verifier's log, without the refusals.
+    pub fn logs(&self) -> String {
+        let last_lines = |(at, verifier): (usize, &Verifier)| {
+            let log = verifier.linkgate.lock().unwrap().log();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("refused")).collect();
+            format!("verifier {at}:\n{}\n", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"))
         };
-        let Bearings { subject, folder, file, client } = known.bearings;
-        let subject_name = format!("s{subject}");
-        let (what, target, is_standing) = match random.number(0..100) {
-            0..45 => (json!({ "link": format!("http://links.test{}", known.path) }), Target::Link(link), true),
-            45..70 => (json!({ "id": known.id }), Target::Link(link), true),
-            70..80 => (json!({ "subject": subject_name }), Target::Subject(subject), false),
-            80..84 => (json!({ "subject": subject_name, "issued_before": null }), Target::Subject(subject), true),
-            84..92 => (json!({ "path": format!("{folder}/{file}.txt") }), Target::Path { folder, file }, true),
-            92..96 => (json!({ "path_prefix": format!("{folder}/") }), Target::Folder(folder), true),
-            96 => (json!({ "client": self.clients[usize::from(client)] }), Target::Client(client), false),
-            97 => (json!({ "key": 1 }), Target::Everything, true),
-            98 => (json!({ "path_prefix": "/" }), Target::Everything, true),
-            _ => (json!({ "everything": true }), Target::Everything, false),
-        };
-        let is_lifted = (is_standing && !matches!(target, Target::Link(_))) || random.number(0..3) == 0;
-        self.revoke(verifier, what, target, is_standing, is_lifted.then(|| random.millis(300..2_500)));
-    }
-
-    /// Revokes one link unless that was done already.
-    pub fn revoke_once(&self, verifier: usize, link: usize) {
-        let is_it =
-            |event: &Event| matches!(event, Event::Revoked { target: Target::Link(known), .. } if *known == link);
-        if self.events.lock().unwrap().iter().any(is_it) {
-            return;
-        }
-        let id = self.links.lock().unwrap()[link].id.clone();
-        self.revoke(verifier, json!({ "id": id }), Target::Link(link), true, None);
-    }
-
-    fn revoke(
-        &self,
-        verifier: usize,
-        mut what: Value,
-        target: Target,
-        is_standing: bool,
-        lift_after: Option<Duration>,
-    ) {
-        let revocation = self.revocations.fetch_add(1, Ordering::Relaxed);
-        what["reason"] = json!(reason(revocation));
-        let asked = self.now();
-        let answer = self.verifiers[verifier].api("POST", "/v1/revocations", &what);
-        let answered = self.now();
-        let is_sure = answer.status == 201;
-        assert!(is_sure || answer.status == 503, "revoking was answered {}: {}", answer.status, answer.text());
-        self.record(Event::Revoked { revocation, verifier, target, is_standing, is_sure, asked, answered });
-        if let Some(after) = lift_after {
-            let id = is_sure.then(|| answer.json()["id"].as_str().unwrap().to_owned());
-            let due = answered + after;
-            self.to_lift.lock().unwrap().push(ToLift { revocation, id, due, given_up: due + SEARCH });
-        }
-    }
-
-    fn lift_what_is_due(&self, verifier: usize) {
-        let now = self.now();
-        let due: Vec<ToLift> = self.to_lift.lock().unwrap().extract_if(.., |lifting| lifting.due < now).collect();
-        for mut lifting in due {
-            lifting.id = lifting.id.or_else(|| self.find(verifier, lifting.revocation));
-            if !self.lift(verifier, &lifting) && now < lifting.given_up {
-                let again = ToLift { due: now + Duration::from_millis(500), ..lifting };
-                self.to_lift.lock().unwrap().push(again);
-            }
-        }
-    }
-
-    /// Looks for a revocation whose answer was lost.
-    fn find(&self, verifier: usize, revocation: usize) -> Option<String> {
-        let wanted = reason(revocation);
-        let found = self.verifiers[verifier].api("GET", &format!("/v1/revocations?q={wanted}"), &Value::Null);
-        (found.status == 200).then(|| found.json()["revocations"][0]["id"].as_str().map(str::to_owned))?
-    }
-
-    fn lift(&self, verifier: usize, lifting: &ToLift) -> bool {
-        let Some(id) = &lifting.id else { return false };
-        let asked = self.now();
-        let answer = self.verifiers[verifier].api("DELETE", &format!("/v1/revocations/{id}"), &Value::Null);
-        // Not found: an earlier attempt had worked, whatever its answer was.
-        let is_sure = is_done(&answer);
-        self.record(Event::Lifted { revocation: lifting.revocation, is_sure, asked, answered: self.now() });
-        is_sure
+        self.verifiers.iter().enumerate().map(last_lines).collect()
     }
 
     /// Waits until everything should be well, and asks every verifier for every link.
     pub fn settle(&self) {
         std::thread::sleep(RECOVERY);
-        eventually("everybody is ready", || self.verifiers.iter().all(Linkgate::is_ready));
+        let begun = Instant::now();
+        for (at, verifier) in self.verifiers.iter().enumerate() {
+            let linkgate = verifier.linkgate.lock().unwrap();
+            while !linkgate.is_ready() && begun.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            if !linkgate.is_ready() {
+                self.record(Event::Unready { verifier: at, reason: linkgate.reason() });
+            }
+        }
         let links = self.links.lock().unwrap().clone();
-        for (link, known) in links.iter().enumerate() {
-            for (verifier, linkgate) in self.verifiers.iter().enumerate() {
-                let status = linkgate.status(&known.path);
+        for (link, known) in links.iter().enumerate().filter(|(_, known)| known.most.is_none()) {
+            for (verifier, asked) in self.verifiers.iter().enumerate() {
+                let status = asked.linkgate.lock().unwrap().status(&known.path);
                 self.record(Event::Settled { link, verifier, status });
             }
         }
     }
 }
 
-fn is_done(answer: &Response) -> bool {
-    assert!([204, 404, 503].contains(&answer.status), "lifting was answered {}: {}", answer.status, answer.text());
-    answer.status != 503
-}
+impl Verifier {
+    pub fn signal(&self, signal: &str) {
+        self.linkgate.lock().unwrap().process.signal(signal);
+    }
 
-/// What a revocation is found by; no reason is part of another one.
-fn reason(revocation: usize) -> String {
-    format!("random-{revocation}-revocation")
+    pub fn end(&self) {
+        self.linkgate.lock().unwrap().process.kill();
+    }
+
+    pub fn launch(&self) {
+        self.linkgate.lock().unwrap().launch();
+    }
+
+    /// Leaves nothing in the data folder but the keys, as in a new container.
+    pub fn forget(&self) {
+        for file in self.files_to_forget() {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
+    /// Puts the data folder back to what it was the last time, as a machine that is restored from a backup.
+    pub fn go_back(&self) {
+        let now = self.copy_of_data();
+        let before = self.backup.lock().unwrap().replace(now);
+        self.forget();
+        for file in std::fs::read_dir(before.unwrap().path()).unwrap().flatten() {
+            let to = self.linkgate.lock().unwrap().data_dir().join(file.file_name());
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
+
+    fn copy_of_data(&self) -> TempDir {
+        let copy = folder();
+        for file in self.files_to_forget() {
+            // What is replaced at this moment is none of the copy.
+            let _ = std::fs::copy(&file, copy.path().join(file.file_name().unwrap()));
+        }
+        copy
+    }
+
+    fn files_to_forget(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.linkgate.lock().unwrap().data_dir()).unwrap().flatten();
+        files.filter(|file| file.file_name() != "keys.toml").map(|file| file.path()).collect()
+    }
 }

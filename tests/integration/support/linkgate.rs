@@ -1,12 +1,13 @@
 //! A Linkgate of one's own: configuration, keys, clients, a process.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::clock::ShiftedClock;
+use super::clock::{ShiftedClock, source_address};
 use super::http::{Place, Response, request};
 use super::{Process, binary, eventually, folder};
 
@@ -101,6 +102,17 @@ impl Builder {
     /// Has this wall clock instead of the machine's.
     pub fn clock(self, clock: &ShiftedClock) -> Self {
         clock.environment().into_iter().fold(self, |builder, (name, value)| builder.environment(name, &value))
+    }
+
+    /// Connects from this address, by which networks may tell it from others.
+    pub fn source_address(self, address: IpAddr) -> Self {
+        source_address(address).into_iter().fold(self, |builder, (name, value)| builder.environment(name, &value))
+    }
+
+    /// Has clients already, whose keys these are: one that mints, and an admin.
+    pub fn api_keys(mut self, [mint, admin]: [&str; 2]) -> Self {
+        self.api_keys = Some((admin.into(), mint.into()));
+        self
     }
 
     /// Another instance with the same keys, clients and store: only the Redis makes sense for it.

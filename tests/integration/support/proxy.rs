@@ -1,8 +1,7 @@
-//! A network that fails on demand: a TCP proxy between a Linkgate and its store.
+//! A network that fails on demand, and lies: a TCP proxy between a Linkgate and its store.
 
-use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -32,17 +31,19 @@ struct Shared {
 
 struct State {
     network: Network,
-    /// Processes whose network is another one.
-    apart: Vec<Apart>,
+    /// Client addresses whose network is another one.
+    apart: Vec<(IpAddr, Network)>,
+    lies: Vec<Lie>,
     is_over: bool,
-    /// Connections, each with the port that its client has.
-    open: Vec<(u16, TcpStream)>,
+    /// Connections, each with the address of its client.
+    open: Vec<(IpAddr, TcpStream)>,
 }
 
-struct Apart {
-    process: u32,
-    ports: HashSet<u16>,
-    network: Network,
+/// What a client is told instead of what the server says, wherever that stands in an answer.
+struct Lie {
+    client: IpAddr,
+    said: Vec<u8>,
+    told: Vec<u8>,
 }
 
 impl Proxy {
@@ -50,7 +51,8 @@ impl Proxy {
     pub fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let state = State { network: Network::Pass, apart: Vec::new(), is_over: false, open: Vec::new() };
+        let state =
+            State { network: Network::Pass, apart: Vec::new(), lies: Vec::new(), is_over: false, open: Vec::new() };
         let shared = Arc::new(Shared { target: target.into(), state: Mutex::new(state), changed: Condvar::new() });
         let accepting = shared.clone();
         std::thread::spawn(move || accepting.accept(&listener));
@@ -79,13 +81,18 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// Gives one process a network of its own; `None`: the same as the others again.
-    pub fn set_for(&self, process: u32, network: Option<Network>) {
+    /// Tells the clients at one address something else than what the server says: as many bytes as that has.
+    pub fn lie_to(&self, client: IpAddr, said: &str, told: &str) {
+        assert_eq!(said.len(), told.len(), "lengths are part of the protocol");
+        let lie = Lie { client, said: said.into(), told: told.into() };
+        self.shared.state.lock().unwrap().lies.push(lie);
+    }
+
+    /// Gives the clients at one address a network of their own; `None`: the same as the others again.
+    pub fn set_for(&self, client: IpAddr, network: Option<Network>) {
         let mut state = self.shared.state.lock().unwrap();
-        state.apart.retain(|apart| apart.process != process);
-        if let Some(network) = network {
-            state.apart.push(Apart { process, ports: ports_of(process), network });
-        }
+        state.apart.retain(|(apart, _)| *apart != client);
+        state.apart.extend(network.map(|network| (client, network)));
         state.close_what_is_cut();
         self.shared.changed.notify_all();
     }
@@ -103,19 +110,31 @@ impl Drop for Proxy {
 }
 
 impl State {
-    fn network_of(&self, port: u16) -> Network {
-        self.apart.iter().find(|apart| apart.ports.contains(&port)).map_or(self.network, |apart| apart.network)
+    fn lie(&self, to: IpAddr, answer: &mut [u8]) {
+        for Lie { said, told, .. } in self.lies.iter().filter(|lie| lie.client == to) {
+            let places: Vec<usize> =
+                answer.windows(said.len()).enumerate().filter(|(_, part)| part == said).map(|(at, _)| at).collect();
+            places.into_iter().for_each(|at| answer[at..at + told.len()].copy_from_slice(told));
+        }
     }
 
-    fn is_cut(&self, port: u16) -> bool {
-        self.is_over || self.network_of(port) == Network::Cut
+    fn network_of(&self, client: IpAddr) -> Network {
+        let own = self.apart.iter().find(|(apart, _)| *apart == client).map(|(_, network)| *network);
+        match (own, self.network) {
+            // Who is only slower than others is cut off with them.
+            (Some(Network::Delay(_)), cut_off @ (Network::BlackHole | Network::Cut)) => cut_off,
+            (own, network) => own.unwrap_or(network),
+        }
+    }
+
+    fn is_cut(&self, client: IpAddr) -> bool {
+        self.is_over || self.network_of(client) == Network::Cut
     }
 
     fn close_what_is_cut(&mut self) {
         let open = std::mem::take(&mut self.open);
-        let (cut, open) = open.into_iter().partition(|(port, _)| self.is_cut(*port));
+        let (cut, open): (Vec<_>, Vec<_>) = open.into_iter().partition(|(client, _)| self.is_cut(*client));
         self.open = open;
-        let cut: Vec<(u16, TcpStream)> = cut;
         for (_, stream) in cut {
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -134,46 +153,41 @@ impl Shared {
     }
 
     fn connect(self: &Arc<Self>, client: &TcpStream) -> Option<()> {
-        let port = client.peer_addr().ok()?.port();
-        for apart in &mut self.state.lock().unwrap().apart {
-            if ports_of(apart.process).contains(&port) {
-                apart.ports.insert(port);
-            }
-        }
-        let _ = self.keep(port, client);
-        self.until_passable(port)?;
+        let address = client.peer_addr().ok()?.ip();
+        let _ = self.keep(address, client);
+        self.until_passable(address)?;
         let server = TcpStream::connect(&self.target).ok();
-        let Some(server) = server.filter(|server| self.keep(port, server).is_some()) else {
+        let Some(server) = server.filter(|server| self.keep(address, server).is_some()) else {
             let _ = client.shutdown(Shutdown::Both);
             return None;
         };
-        for (from, to) in [(client, &server), (&server, client)] {
+        for (from, to, is_answer) in [(client, &server, false), (&server, client, true)] {
             let (sender, receiver) = mpsc::channel();
             let (reading, writing) = (from.try_clone().ok()?, to.try_clone().ok()?);
             std::thread::spawn(move || read(reading, &sender));
             let shared = self.clone();
-            std::thread::spawn(move || shared.write(port, writing, &receiver));
+            std::thread::spawn(move || shared.write(address, writing, &receiver, is_answer));
         }
         Some(())
     }
 
     /// Remembers a connection, to close it when the network is cut; `None` when it is cut already.
-    fn keep(&self, port: u16, stream: &TcpStream) -> Option<()> {
+    fn keep(&self, client: IpAddr, stream: &TcpStream) -> Option<()> {
         let _ = stream.set_nodelay(true);
         let mut state = self.state.lock().unwrap();
-        state.open.push((port, stream.try_clone().ok()?));
-        let is_cut = state.is_cut(port);
+        state.open.push((client, stream.try_clone().ok()?));
+        let is_cut = state.is_cut(client);
         state.close_what_is_cut();
         (!is_cut).then_some(())
     }
 
     /// Waits while nothing flows; answers the delay, `None` when the connection is over.
-    fn until_passable(&self, port: u16) -> Option<Duration> {
+    fn until_passable(&self, client: IpAddr) -> Option<Duration> {
         let mut state = self.state.lock().unwrap();
-        while state.network_of(port) == Network::BlackHole && !state.is_over {
+        while state.network_of(client) == Network::BlackHole && !state.is_over {
             state = self.changed.wait(state).unwrap();
         }
-        match state.network_of(port) {
+        match state.network_of(client) {
             _ if state.is_over => None,
             Network::Cut => None,
             Network::Delay(delay) => Some(delay),
@@ -181,34 +195,22 @@ impl Shared {
         }
     }
 
-    fn write(&self, port: u16, mut to: TcpStream, chunks: &mpsc::Receiver<(Instant, Vec<u8>)>) {
-        for (read_at, chunk) in chunks {
-            let Some(delay) = self.until_passable(port) else { break };
+    fn write(&self, client: IpAddr, mut to: TcpStream, chunks: &mpsc::Receiver<(Instant, Vec<u8>)>, is_answer: bool) {
+        for (read_at, mut chunk) in chunks {
+            if is_answer {
+                self.state.lock().unwrap().lie(client, &mut chunk);
+            }
+            let Some(delay) = self.until_passable(client) else { break };
             std::thread::sleep((read_at + delay).saturating_duration_since(Instant::now()));
-            if self.until_passable(port).is_none() || to.write_all(&chunk).is_err() {
+            if self.until_passable(client).is_none() || to.write_all(&chunk).is_err() {
                 break;
             }
         }
         // The end of a stream takes as long as its bytes.
-        if self.until_passable(port).is_some() {
+        if self.until_passable(client).is_some() {
             let _ = to.shutdown(Shutdown::Write);
         }
     }
-}
-
-/// The local TCP ports of a process that runs; none when it has ended.
-fn ports_of(process: u32) -> HashSet<u16> {
-    let sockets: HashSet<String> = std::fs::read_dir(format!("/proc/{process}/fd"))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()?.to_str().map(str::to_owned))
-        .collect();
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let connections = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    connections
-        .filter(|fields| sockets.contains(&format!("socket:[{}]", fields[9])))
-        .map(|fields| u16::from_str_radix(fields[1].rsplit(':').next().unwrap(), 16).unwrap())
-        .collect()
 }
 
 fn read(mut from: TcpStream, chunks: &mpsc::Sender<(Instant, Vec<u8>)>) {
@@ -251,7 +253,23 @@ fn the_proxy_passes_delays_swallows_and_cuts() {
 }
 
 #[test]
-fn a_process_may_have_a_network_of_its_own() {
+fn clients_at_one_address_may_be_lied_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::before(&listener.local_addr().unwrap().to_string());
+    proxy.lie_to(IpAddr::from([127, 0, 0, 2]), "hello", "howdy");
+    proxy.lie_to(IpAddr::from([127, 0, 0, 1]), "truth", "false");
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"hello, the truth: truth").unwrap();
+    });
+    let mut heard = String::new();
+    TcpStream::connect(proxy.address()).unwrap().read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "hello, the false: false");
+    answering.join().unwrap();
+}
+
+#[test]
+fn clients_at_one_address_may_have_a_network_of_their_own() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::before(&listener.local_addr().unwrap().to_string());
     let answering = std::thread::spawn(move || {
@@ -264,13 +282,14 @@ fn a_process_may_have_a_network_of_its_own() {
         client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         client.read_exact(&mut [0; 5]).is_ok()
     };
+    let own = IpAddr::from([127, 0, 0, 1]);
     proxy.set(Network::BlackHole);
-    proxy.set_for(std::process::id(), Some(Network::Pass));
+    proxy.set_for(own, Some(Network::Pass));
     assert!(hears());
     proxy.set(Network::Pass);
-    proxy.set_for(std::process::id(), Some(Network::BlackHole));
+    proxy.set_for(own, Some(Network::BlackHole));
     assert!(!hears());
-    proxy.set_for(std::process::id(), None);
+    proxy.set_for(own, None);
     assert!(hears());
     answering.join().unwrap();
 }

@@ -144,9 +144,7 @@ impl Redis {
 
     /// Runs a command through redis-cli.
     pub fn cli(&self, arguments: &[&str]) -> String {
-        let output = self.command().args(arguments).output();
-        let output = output.unwrap_or_else(|error| panic!("redis-cli cannot be started ({error}): run tests/run"));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        run(self.command().args(arguments))
     }
 
     /// Sends many commands at once, one a line.
@@ -158,10 +156,27 @@ impl Redis {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("redis-cli");
-        command.args(["-p", &self.port.to_string()]).args(&self.sign_in).stderr(Stdio::null());
+        let mut command = redis_cli(self.port);
+        command.args(&self.sign_in);
         command
     }
+}
+
+/// Runs a command through redis-cli at a port; answers nothing when no server is there.
+pub fn cli(port: u16, arguments: &[&str]) -> String {
+    run(redis_cli(port).args(arguments))
+}
+
+fn redis_cli(port: u16) -> Command {
+    let mut command = Command::new("redis-cli");
+    command.args(["-p", &port.to_string()]).stderr(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> String {
+    let output =
+        command.output().unwrap_or_else(|error| panic!("redis-cli cannot be started ({error}): run tests/run"));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 fn copy_files(from: &Path, to: &Path) {

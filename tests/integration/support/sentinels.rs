@@ -1,7 +1,9 @@
 //! A master, a replica and Sentinels, all behind networks that fail on demand: every address that any of them is known
 //! by leads through a proxy.
 
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -13,6 +15,8 @@ use super::{Process, eventually, folder, free_port};
 const MASTER: &str = "main";
 /// How many must agree that the master is down, and lead the failover.
 const QUORUM: usize = 2;
+/// How often Sentinels are asked: each time programs are started.
+pub const GLANCE: Duration = Duration::from_millis(100);
 
 pub struct Watched {
     /// The one that is the master at first, and its replica.
@@ -43,6 +47,9 @@ impl Watched {
             let options = [&["--save", ""], &announce[..], follow].concat();
             Redis::of("redis-server", folder(), ports[at], &[], &options)
         });
+        // A Sentinel asks its servers when it meets them, and then every ten seconds only.
+        let is_online = || master.cli(&["INFO", "replication"]).contains("state=online");
+        eventually("the replica is in step", is_online);
         let sentinels = (0..3).map(|_| Sentinel::of(master_port)).collect();
         let watched = Self { servers: [master, replica], networks, sentinels };
         eventually("every Sentinel knows the others and the replica", || {
@@ -72,28 +79,27 @@ impl Watched {
         (0..2).find(is_named)
     }
 
-    /// Cuts one server off from everything but some processes, and these from everything else.
-    pub fn part(&self, server: usize, with: &[u32]) {
+    /// Cuts one server off from everything but the clients at one address, and these from everything else.
+    pub fn part(&self, server: usize, with: IpAddr) {
         self.networks[server].set(Network::BlackHole);
-        for process in with {
-            self.networks[server].set_for(*process, Some(Network::Pass));
-            self.networks[1 - server].set_for(*process, Some(Network::BlackHole));
-            self.sentinels.iter().for_each(|one| one.network.set_for(*process, Some(Network::BlackHole)));
-        }
+        self.networks[server].set_for(with, Some(Network::Pass));
+        self.networks[1 - server].set_for(with, Some(Network::BlackHole));
+        self.sentinels.iter().for_each(|one| one.network.set_for(with, Some(Network::BlackHole)));
     }
 
     /// Waits until the Sentinels have another master than this one.
     pub fn until_replaced(&self, server: usize) {
         eventually("the other one is the master", || {
+            std::thread::sleep(GLANCE);
             self.named() == Some(1 - server) && self.servers[1 - server].cli(&["ROLE"]).starts_with("master")
         });
     }
 
     /// Everything hears everything again.
-    pub fn heal(&self, processes: &[u32]) {
+    pub fn heal(&self, with: IpAddr) {
         for network in self.all_networks() {
             network.set(Network::Pass);
-            processes.iter().for_each(|process| network.set_for(*process, None));
+            network.set_for(with, None);
         }
     }
 

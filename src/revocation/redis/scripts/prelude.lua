@@ -43,6 +43,13 @@ local function descend(epochs)
   if missed and (seen[missed] or seen['*']) then redis.call('HDEL', meta, 'o') end
 end
 
+-- Links dated until then may have used downloads that are not known any more: no clock is further ahead of the store's than
+-- `skew`, and `dated` is how far ahead a link of the history before may be.
+local function forget_counts(skew, dated)
+  local known = tonumber(redis.call('HGET', meta, 'k') or '0')
+  redis.call('HSET', meta, 'k', integer(math.max(known, now + tonumber(skew), tonumber(dated))))
+end
+
 -- Writes down which entry a write was: by that a reader whose entries are gone knows the history for the one it read.
 -- 64 writes a block, 4096 blocks.
 local function remember(count, id)

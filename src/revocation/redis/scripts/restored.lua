@@ -1,8 +1,8 @@
 -- ARGV: who restored, and the epochs of which everything that this one knows has been written back.
--- A store that has been restored needs no probation any more.
+-- A store that has been restored needs no probation any more. Answers its epoch and those it descends from.
 if not whole then return redis.error_reply('LINKGATELOST') end
 spare_memory_limit()
 descend(ARGV[2])
 redis.call('HDEL', meta, 'y')
 release(ARGV[1])
-return 1
+return {epoch, redis.call('HGET', meta, 'a') or ''}

@@ -1,6 +1,7 @@
 //! Wall clocks that go wrong: a process that is started with one believes another time than the machine's, which can
 //! be changed while it runs. Works for Linkgate and for Redis.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -46,13 +47,21 @@ impl ShiftedClock {
 
     /// The variables a process is started with to have this clock.
     pub fn environment(&self) -> [(&'static str, String); 2] {
-        let text = |path: &PathBuf| path.to_str().unwrap().to_owned();
-        [("LD_PRELOAD", text(&LIBRARY.1)), ("CLOCK_SHIFT_FILE", text(&self.file()))]
+        [("LD_PRELOAD", library()), ("CLOCK_SHIFT_FILE", self.file().to_str().unwrap().to_owned())]
     }
 
     fn file(&self) -> PathBuf {
         self.folder.path().join("millis")
     }
+}
+
+/// The variables a process is started with to connect from this address.
+pub fn source_address(address: IpAddr) -> [(&'static str, String); 2] {
+    [("LD_PRELOAD", library()), ("SOURCE_ADDRESS", address.to_string())]
+}
+
+fn library() -> String {
+    LIBRARY.1.to_str().unwrap().to_owned()
 }
 
 #[test]

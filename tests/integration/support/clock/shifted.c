@@ -1,9 +1,13 @@
-/* A wall clock of one's own for one process: preloaded, it moves what the C library says of the time by the
- * milliseconds that stand in the file that CLOCK_SHIFT_FILE names. The monotonic clock stays as it is. */
+/* A wall clock and an address of one's own for one process. Preloaded, it moves what the C library says of the time by
+ * the milliseconds that stand in the file that CLOCK_SHIFT_FILE names; the monotonic clock stays as it is. And it makes
+ * connections from the address in SOURCE_ADDRESS. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,4 +57,17 @@ time_t time(time_t *result) {
     clock_gettime(CLOCK_REALTIME, &now);
     if (result) *result = now.tv_sec;
     return now.tv_sec;
+}
+
+int connect(int socket, const struct sockaddr *to, socklen_t length) {
+    static int (*original)(int, const struct sockaddr *, socklen_t);
+    if (!original) original = (int (*)(int, const struct sockaddr *, socklen_t))dlsym(RTLD_NEXT, "connect");
+    const char *name = getenv("SOURCE_ADDRESS");
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    if (name && to->sa_family == AF_INET && inet_pton(AF_INET, name, &from.sin_addr) == 1) {
+        int late = 1;
+        setsockopt(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &late, sizeof late);
+        bind(socket, (struct sockaddr *)&from, sizeof from);
+    }
+    return original(socket, to, length);
 }
