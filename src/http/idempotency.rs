@@ -40,7 +40,7 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 255;
-/// How long an answer is given again: long enough for whoever lost it, and short, for it takes room in the store.
+/// How long an answer is given again: long enough for a caller who lost it, and short, for it takes room in the store.
 pub const KEPT_FOR: Duration = Duration::from_secs(60 * 60);
 /// How long a request stands in the way of its like once the process that carries it out is gone.
 const CLAIMED_FOR: Duration = Duration::from_secs(30);
@@ -65,13 +65,10 @@ impl UnderWay {
     async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
         let internal = || Problem::new(ProblemKind::Internal);
         let place = Arc::clone(&self.0).acquire_owned().await.map_err(|_| internal())?;
-        let work = tokio::spawn(
-            async move {
-                let _place = place;
-                work.await
-            }
-            .in_current_span(),
-        );
+        let work = tokio::spawn(async move {
+            let _place = place;
+            work.await
+        });
         work.await.map_err(|_| internal())
     }
 
@@ -98,12 +95,11 @@ async fn answer(state: Arc<AppState>, request: Request<Body>, next: Next) -> Res
     let request = Keyed { place: place(&caller, &key), about: About::new(asked, &body, &caller) };
     let large = parts.extensions.get::<Large>().cloned();
     let plain = Request::from_parts(parts, Body::from(body));
+    let work = request.carry_out(Arc::clone(&state), next.run(plain)).in_current_span();
     let task = Arc::clone(&state);
     let work = async move {
-        let state = Arc::clone(&task);
-        let work = async move { request.carry_out(&state, next.run(plain)).await };
         match large {
-            Some(large) => task.apart.work(&large, work.in_current_span()).await?,
+            Some(large) => task.apart.work(&large, work).await?,
             None => work.await,
         }
     };
@@ -119,18 +115,19 @@ struct Keyed {
 impl Keyed {
     async fn carry_out(
         self,
-        state: &AppState,
+        state: Arc<AppState>,
         work: impl Future<Output = Response<Body>>,
     ) -> Result<Response<Body>, Problem> {
         let claim = self.about.claim();
-        match state.answers.claim(&self.place, &claim, CLAIMED_FOR).await {
-            Ok(None) => {}
-            Ok(Some(known)) => {
-                if let Some(answered) = self.answered(state, &known)? {
-                    return Ok(answered);
-                }
-                state.answers.keep(&self.place, &claim, CLAIMED_FOR).await?;
-            }
+        let claimed = match state.answers.claim(&self.place, &claim, CLAIMED_FOR).await {
+            Ok(Some(known)) => match self.answered(&state, &known)? {
+                Some(answered) => return Ok(answered),
+                None => state.answers.keep(&self.place, &claim, CLAIMED_FOR).await.map(|_| ()),
+            },
+            claimed => claimed.map(|_| ()),
+        };
+        match claimed {
+            Ok(()) => {}
             // What is asked for may be a revocation: that goes before what is nice to have.
             Err(error @ StoreError::Full) => {
                 warn!(%error, "no answers are kept: the same key will be answered anew");
