@@ -66,7 +66,8 @@ pub enum Condition {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClientPatch(Map<String, Value>);
 
-/// The shape of a patch: every field may be missing or `null`, none may be another.
+/// The shape of a patch: every field may be missing or `null`, none may be another. One that was read shows that its text is a
+/// patch.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PatchShape {
@@ -92,7 +93,14 @@ impl ClientPatch {
     /// # Errors
     /// The parser's own words.
     pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
-        let _: PatchShape = serde_json::from_slice(text)?;
+        Self::of(serde_json::from_slice(text)?, text)
+    }
+
+    /// Takes up a patch whose shape was read from this text.
+    ///
+    /// # Errors
+    /// The parser's own words, where it was read from another.
+    pub fn of(_: PatchShape, text: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(text).map(Self)
     }
 

@@ -111,7 +111,7 @@ impl FromRequest<Arc<AppState>> for Patch {
     async fn from_request(request: Request<Body>, state: &Arc<AppState>) -> Result<Self, Problem> {
         let text = json::read(request, state, &[json::MERGE_PATCH, json::JSON]).await?;
         // Its own words would not say which list is too long.
-        json::parse::<PatchShape>(&text)?;
-        json::parse_with(&text, ClientPatch::parse).map(Self)
+        let shape = json::parse::<PatchShape>(&text)?;
+        json::parse_with(&text, |text| ClientPatch::of(shape, text)).map(Self)
     }
 }
