@@ -193,13 +193,8 @@ fn no_login_takes_the_room_of_another_or_of_a_client() {
     assert_eq!(ask(&linkgate, &linkgate.mint_key, "one", "/v1/links", &wish("bob")).body, clients.body);
 }
 
-#[test]
-fn a_request_whose_caller_has_left_is_carried_out_and_its_answer_kept() {
-    let redis = Redis::start();
-    let proxy = Proxy::before(&redis.address());
-    let linkgate = Builder::following(&proxy.url()).start();
-    proxy.set(Network::Delay(Duration::from_millis(200)));
-    let what = json!({ "subject": "u" });
+/// Asks for a revocation with the key `k`, and hangs up before it is answered.
+fn revoke_and_leave(linkgate: &Linkgate, what: &Value) {
     let body = what.to_string();
     let mut connection = Connection::open(&linkgate.place());
     connection.send(format!(
@@ -210,6 +205,16 @@ fn a_request_whose_caller_has_left_is_carried_out_and_its_answer_kept() {
     ));
     std::thread::sleep(Duration::from_millis(100));
     drop(connection);
+}
+
+#[test]
+fn a_request_whose_caller_has_left_is_carried_out_and_its_answer_kept() {
+    let redis = Redis::start();
+    let proxy = Proxy::before(&redis.address());
+    let linkgate = Builder::following(&proxy.url()).start();
+    proxy.set(Network::Delay(Duration::from_millis(200)));
+    let what = json!({ "subject": "u" });
+    revoke_and_leave(&linkgate, &what);
     let left = Instant::now();
     let again = || ask(&linkgate, &linkgate.admin_key, "k", "/v1/revocations", &what);
     let mut answer = again();
@@ -229,21 +234,13 @@ fn a_process_that_ends_carries_out_what_it_has_begun_for_a_caller_who_has_left()
     let proxy = Proxy::before(&redis.address());
     let mut linkgate = Builder::following(&proxy.url()).start();
     proxy.set(Network::Delay(Duration::from_millis(200)));
-    let body = json!({ "subject": "u" }).to_string();
-    let mut connection = Connection::open(&linkgate.place());
-    connection.send(format!(
-        "POST /v1/revocations HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
-         Idempotency-Key: k\r\nContent-Length: {}\r\n\r\n{body}",
-        linkgate.admin_key,
-        body.len()
-    ));
-    std::thread::sleep(Duration::from_millis(100));
-    drop(connection);
+    let what = json!({ "subject": "u" });
+    revoke_and_leave(&linkgate, &what);
     linkgate.process.stop();
     proxy.set(Network::Pass);
     linkgate.launch();
     linkgate.until_ready();
-    let answer = ask(&linkgate, &linkgate.admin_key, "k", "/v1/revocations", &json!({ "subject": "u" }));
+    let answer = ask(&linkgate, &linkgate.admin_key, "k", "/v1/revocations", &what);
     assert_eq!((answer.status, is_replayed(&answer)), (201, true), "{}", answer.text());
 }
 

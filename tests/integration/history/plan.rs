@@ -73,7 +73,7 @@ fn choose(world: &World, random: &mut Random) -> Vec<(Fault, usize)> {
     let wanted = random.pick(&[1, 2, 2, 2, 3, 3]);
     let (mut chosen, mut taken): (Vec<(Fault, usize)>, Vec<Resource>) = (Vec::new(), Vec::new());
     for _ in 0..20 {
-        let fault = random.pick(Fault::possible(world.shape));
+        let fault = random.pick(&Fault::possible(world.shape));
         let verifier = random.number(0..world.verifiers.len() as u64) as usize;
         let needs = fault.needs(verifier);
         if chosen.len() < wanted
