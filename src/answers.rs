@@ -1,7 +1,7 @@
 //! Answers that are kept so that they can be given again: what an `Idempotency-Key` promises.
 //!
 //! Keeping them takes room where revocations are kept, and every caller may ask for it. So each caller has a budget, and
-//! all of them together; beyond it the oldest answers give way. Logins, whose number nobody limits, have a budget apart
+//! all of them together; beyond it the oldest answers give way. Logins, whose number has no limit, have a budget apart
 //! from clients: they cannot take what belongs to those.
 
 use std::time::Duration;

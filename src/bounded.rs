@@ -68,7 +68,7 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Reader<T, MOS
     }
 }
 
-/// That there is one more, whatever it is.
+/// That there is one more item, of any kind.
 struct Unread;
 
 impl<'de> DeserializeSeed<'de> for Unread {

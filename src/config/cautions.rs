@@ -28,7 +28,7 @@ impl Config {
             cautions.push(Caution {
                 subject: "listen".into(),
                 message:
-                    "everybody is in `trusted_proxies`, so whoever reaches this address chooses the address that links \
+                    "everybody is in `trusted_proxies`, so every client that reaches this address chooses the address that links \
                           are bound to and downloads are counted by: name the addresses of your edges"
                         .into(),
             });

@@ -1,7 +1,7 @@
 //! Large requests: what they bring and take is bounded, and the work on them is done apart from the threads that judge
 //! downloads.
 //!
-//! Whatever is not known to be small is large: a body above [`SMALL_BODY`], and every operation that is not among the
+//! A request that is not known to be small is large: a body above [`SMALL_BODY`], and every operation that is not among the
 //! [`SMALL`] ones. A large request
 //!
 //! 1. waits until there is room for its body and its answer: that of all of them together is bounded, and so are the part

@@ -255,8 +255,8 @@ def bodies(binary):
             "4 MiB of DEL for a number": (*post, "/v1/links", b'{"path":"a","expires_in":"' + b"\x7f" * (BODY - 64) + b'"}'),
             "an unknown field of 4 MiB": (*post, "/v1/links", b'{"' + b"\x7f" * (BODY - 64) + b'":1}'),
         }
-        show("downloads, nobody else", downloads(site))
-        show("revoking, nobody else", revocations(site)[0])
+        show("downloads alone", downloads(site))
+        show("revoking alone", revocations(site)[0])
         for what, (method, key, headers, target, body) in worst.items():
             site.api().call(method, target, body, key, headers)
             pathlib.Path(f"/proc/{site.process.pid}/clear_refs").write_text("5")

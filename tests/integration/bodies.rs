@@ -1,4 +1,4 @@
-//! What a body may cost: lists end at their limit, large bodies take bounded memory and hold up nobody but their caller.
+//! What a body may cost: lists end at their limit, large bodies take bounded memory and hold up their caller alone.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -269,8 +269,8 @@ fn a_large_body_is_answered_as_a_small_one_is() {
     let minted =
         send(&linkgate, &linkgate.mint_key, "POST", "/v1/links", &padded(&json!({ "path": "a.txt" }), 100_000));
     assert_eq!(linkgate.get(&path_of(&minted.json())).body, b"contents");
-    let nobody = send(&linkgate, "lgk_none", "POST", "/v1/links", &padded(&json!({ "path": "a.txt" }), 100_000));
-    assert_eq!(nobody.status, 401);
+    let unknown = send(&linkgate, "lgk_none", "POST", "/v1/links", &padded(&json!({ "path": "a.txt" }), 100_000));
+    assert_eq!(unknown.status, 401);
     for path in ["/v1/links", "/v1/links/batch"] {
         let huge = send(&linkgate, &linkgate.mint_key, "POST", path, &padded(&json!({ "path": "a.txt" }), BODY));
         assert_eq!((huge.status, &huge.json()["type"]), (413, &json!("urn:linkgate:problem:payload-too-large")));

@@ -288,7 +288,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-        /// Whatever is put, freed and forgotten in whatever order.
+        /// Values are put, freed and forgotten in any order.
         #[test]
         fn no_caller_and_no_party_ever_takes_more_than_its_budget(
             steps in vec((0..2_usize, 0..5_u32, 0..6_u32, 0..900_usize, 0..2_000_u64, any::<bool>(), any::<u8>()), 1..40)

@@ -131,8 +131,8 @@ impl Inner {
         self.index.store_time().told().plus(self.bounds.skew())
     }
 
-    /// Writes some revocations back; answers how many the store had not. Unless `restorer` is empty, nobody loads the store
-    /// before that one is done.
+    /// Writes some revocations back; answers how many the store had not. Unless `restorer` is empty, no verifier loads the
+    /// store before that one is done.
     pub async fn restore_batch(&self, batch: &[Revocation], restorer: &str) -> Result<usize, StoreError> {
         let applied = self.applied.borrow().as_ref().map(|position| (position.epoch.clone(), position.last.time()));
         let (known, read) = applied.unwrap_or_default();
