@@ -83,13 +83,16 @@ impl EmbeddedStore {
         })?;
         let counts = TableFile::open(data_dir.join(COUNTS_FILE_NAME), counts::create)?;
         index.freshness().set_always();
+        // A clock that was set back in between makes no link of the process before come from the future.
+        let now = clock.now();
+        index.store_time().learn(EPOCH, revocations.read(tables::told)?, now, bounds);
         Ok(Self {
             inner: Arc::new(Inner {
                 revocations,
                 counts,
                 counters: Semaphore::new(COUNTERS),
                 index,
-                started_at: clock.now().wall,
+                started_at: now.wall,
                 clock,
                 bounds,
                 session_window,

@@ -108,6 +108,13 @@ pub fn position(database: &Database) -> Result<u64, StoreError> {
     Ok(meta.get(SEQUENCE_KEY).map_err(storage_error)?.map_or(0, |value| value.value()))
 }
 
+/// The latest time that was told.
+pub fn told(database: &Database) -> Result<UnixMillis, StoreError> {
+    let transaction = database.begin_read().map_err(failed)?;
+    let meta = transaction.open_table(META).map_err(failed)?;
+    Ok(UnixMillis(meta.get(TOLD_KEY).map_err(storage_error)?.map_or(0, |told| told.value())))
+}
+
 /// Adds what is proposed when the clock shows a time; answers its position, and the revocation that came of it.
 pub fn insert(
     database: &Database,
