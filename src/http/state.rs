@@ -104,16 +104,17 @@ impl AppState {
         self.index.freshness().age(self.clock.now())
     }
 
-    /// The latest issue of a link that counts as made by now. Clocks differ, and the store's may be ahead of ours.
+    /// The latest issue of a link that counts as made by now.
     pub fn latest_issue(&self, now: Moment) -> UnixMillis {
-        now.wall.max(self.index.store_time().lower_bound(now)).plus(self.signing.bounds.skew())
+        self.index.store_time().latest_issue(now, self.signing.bounds)
     }
 
     /// The times by which links are made now.
     pub fn dates(&self) -> Dates {
         let now = self.clock.now();
-        let horizon = self.index.store_time().told().plus(self.signing.bounds.skew());
-        Dates { now: now.wall, horizon, latest_issue: self.latest_issue(now) }
+        let store = self.index.store_time();
+        let horizon = store.told().plus(self.signing.bounds.skew());
+        Dates { now: now.wall, horizon, latest_issue: self.latest_issue(now), uncounted: store.uncounted() }
     }
 
     /// How long a request for links waits for the store's time.

@@ -37,12 +37,14 @@ pub struct Dates {
     pub horizon: UnixMillis,
     /// The latest issue of a link that counts as made by now.
     pub latest_issue: UnixMillis,
+    /// The latest issue of links whose counts of downloads the store has lost.
+    pub uncounted: UnixMillis,
 }
 
 impl Dates {
     /// By one's own clock alone: no link is dated ahead of it.
     pub const fn at(now: UnixMillis) -> Self {
-        Self { now, horizon: now, latest_issue: now }
+        Self { now, horizon: now, latest_issue: now, uncounted: UnixMillis(0) }
     }
 }
 
@@ -256,12 +258,15 @@ impl Signing {
             collection: collection.name().as_str(),
             path: claims.path.as_str(),
         };
+        // The store knows nothing of the downloads of a link of then: a new one is counted from the first.
+        let uncounted = wish.max_downloads.map(|_| dates.uncounted);
         let id = if request.stable == Some(true) {
             let max_ttl = policy.max_ttl(collection.rules());
             let (signing, revoked) = ((&**keyring, collection.name()), (revocations, bearings));
-            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked)?
+            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked, uncounted)?
         } else {
             let issued_at = issue_time(revocations, bearings, now).map_err(MintError::Covered)?;
+            let issued_at = uncounted.map_or(issued_at, |until| issued_at.max(UnixMillis(until.0 + 1)));
             if request.expires_at.is_none() {
                 // A life that was asked for begins when the link counts as issued.
                 claims.expires_at = claims.expires_at.plus(issued_at.since(now));

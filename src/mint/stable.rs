@@ -48,7 +48,7 @@ impl Window {
     }
 }
 
-/// Puts claims that were granted for `now` into their window; answers the link's id.
+/// Puts claims that were granted for `now` into their window, past `uncounted`; answers the link's id.
 ///
 /// # Errors
 /// When a standing revocation covers the link whenever it is issued.
@@ -58,6 +58,7 @@ pub fn settle(
     max_ttl: Duration,
     (keyring, collection): (&Keyring, CollectionName<'_>),
     (revocations, bearings): (&dyn RevocationView, Bearings<'_>),
+    uncounted: Option<UnixMillis>,
 ) -> Result<TokenId, MintError> {
     let now = claims.issued_at;
     let mut window = match expiry {
@@ -67,6 +68,9 @@ pub fn settle(
     issue_time(revocations, bearings, now).map_err(MintError::Covered)?;
     if let Some((_, cut_off)) = covering(revocations, bearings) {
         window = window.issued_after(UnixMillis(cut_off));
+    }
+    if let Some(until) = uncounted {
+        window = window.issued_after(until);
     }
     if let Some(lifted) = last_lifted(revocations, bearings) {
         window = window.issued_after(lifted);

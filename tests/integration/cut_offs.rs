@@ -280,3 +280,66 @@ fn what_a_revocation_is_answered_with_is_what_is_kept_and_is_the_stores_time() {
         }
     }
 }
+
+#[test]
+fn until_now_reaches_what_was_minted_by_a_server_that_lost_its_last_writes_in_a_failover() {
+    let clocks = [1_900, -1_900].map(ShiftedClock::by);
+    let master = Redis::with_clock(&clocks[0]);
+    let first = Builder::following(&master.url()).start();
+    let mut replica = Redis::replica_of(&master);
+    replica.set_clock(&clocks[1]);
+    replica.stop();
+    replica.launch();
+    eventually("the replica is in step", || replica.cli(&["INFO", "replication"]).contains("master_link_status:up"));
+    // What comes from now on is lost.
+    assert_eq!(replica.cli(&["REPLICAOF", "NO", "ONE"]), "OK");
+    let client = minter(&first);
+    first.revoke(&json!({ "client": client }));
+    let link = first.mint(&json!({ "path": "a.txt", "subject": "u" }));
+    drop((first.process.signal("KILL"), master));
+    let second = Builder::following(&replica.url()).beside(&first).start();
+    second.file("a.txt", b"x");
+    second.revoke(&json!({ "subject": "u" }));
+    // Until the link's issue time has come by every clock.
+    let end = time(&link["issued_at"]).plus(LEEWAY);
+    while now() < end {
+        assert_ne!(second.status(&path_of(&link)), 200, "{link}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(second.status(&path_of(&link)), 410, "{link}");
+}
+
+#[test]
+fn a_redis_that_was_started_again_holds_up_no_link_that_nothing_covers() {
+    let mut redis = Redis::logged();
+    let linkgate = Builder::following(&redis.url()).start();
+    linkgate.file("a.txt", b"x");
+    redis.stop();
+    redis.launch();
+    eventually("it is written to again", || {
+        linkgate.api("POST", "/v1/revocations", &json!({ "subject": "covered" })).status == 201
+    });
+    let timed = |subject: &str| {
+        let begun = std::time::Instant::now();
+        let link = linkgate.mint(&json!({ "path": "a.txt", "subject": subject }));
+        assert_eq!(linkgate.status(&path_of(&link)), 200, "{link}");
+        begun.elapsed()
+    };
+    assert!(timed("other") < Duration::from_secs(1));
+    // One that is covered waits until the store's time is past all that the server before may have dated.
+    let waited = timed("covered");
+    assert!(waited < LEEWAY * 2 + Duration::from_secs(1), "{waited:?}");
+}
+
+#[test]
+fn a_verifier_whose_clock_is_ahead_permits_nothing_that_until_now_would_not_reach() {
+    let clocks = [-1_900, 1_900].map(ShiftedClock::by);
+    let redis = Redis::with_clock(&clocks[0]);
+    let linkgate = Builder::following(&redis.url()).clock(&clocks[1]).start();
+    linkgate.file("a.txt", b"x");
+    // Further ahead than a clock may be, and yet not further ahead of the verifier's than clocks may differ.
+    let link = path_of(&offline(&linkgate, (LEEWAY * 2).as_millis() as i64 + 1_000, "u"));
+    assert_eq!(linkgate.status(&link), 403);
+    linkgate.revoke(&json!({ "subject": "u" }));
+    assert_eq!(linkgate.status(&link), 403);
+}

@@ -153,7 +153,7 @@ struct Process {
 
 /// Where revocations are kept, and what a process that begins needs.
 enum Store {
-    Embedded { right: Arc<ManualClock>, config: Config },
+    Embedded { right: Arc<ManualClock>, config: Box<Config> },
     Redis { server: Redis, clock: ShiftedClock },
 }
 
@@ -378,7 +378,8 @@ impl<'r> World<'r> {
                 Rule::ByTheStore => state.dates(),
                 Rule::ByTheRevoker => {
                     let now = clock.now().wall;
-                    Dates { now, horizon: UnixMillis(now.plus(skew).0 + 1), latest_issue: now.plus(skew) }
+                    let horizon = UnixMillis(now.plus(skew).0 + 1);
+                    Dates { now, horizon, latest_issue: now.plus(skew), uncounted: UnixMillis(0) }
                 }
             };
             let made = state.index.look(|view| make(state, view, dates));
@@ -610,7 +611,7 @@ fn over_a_file(runtime: &Runtime, steps: &[Step], rule: Rule) -> Checked {
     give(&config, &keys());
     let right = Arc::new(ManualClock::at(SystemClock::new().now().wall));
     let process = embedded(&right, &config, 0);
-    let mut world = World::new(runtime, vec![process], Store::Embedded { right, config });
+    let mut world = World::new(runtime, vec![process], Store::Embedded { right, config: Box::new(config) });
     world.rule = rule;
     world.run(steps)
 }

@@ -47,7 +47,7 @@ impl Inner {
             .link
             .run(async |mut connection| {
                 let mut call = scripts::INIT.key(self.keys.all());
-                call.arg(epoch).arg(LAYOUT).arg(who).arg(probation.as_millis() as u64).arg(&missed);
+                call.arg(epoch).arg(LAYOUT).arg(who).arg(probation.as_millis() as u64).arg(&missed).arg(self.skew());
                 call.invoke_async(&mut connection).await
             })
             .await?;
@@ -126,13 +126,10 @@ impl Inner {
     }
 
     pub async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
-        let known = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
-        let dated = self.index.store_time().told().plus(self.bounds.skew());
         self.link
             .run(async |mut connection| {
                 let mut call = scripts::RESTORE.key(self.keys.all());
-                call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name).arg(known.as_deref().unwrap_or_default());
-                call.arg(dated.0);
+                call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name);
                 for revocation in batch {
                     let json = serde_json::to_string(revocation).unwrap_or_default();
                     call.arg(revocation.target.member()).arg(revocation.score).arg(revocation.id.as_str()).arg(json);
@@ -158,6 +155,7 @@ impl Inner {
                     .key(self.keys.all())
                     .arg(&self.name)
                     .arg(ancestors)
+                    .arg(self.skew())
                     .invoke_async::<u8>(&mut connection)
                     .await
                     .map(|_| ())

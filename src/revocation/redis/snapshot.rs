@@ -39,6 +39,8 @@ pub struct Header {
     pub written: Option<StreamId>,
     /// The store's time until which it is vouched for.
     pub vouched: UnixMillis,
+    /// Until when issue times lie whose counts of downloads are lost.
+    pub uncounted: UnixMillis,
     pub standing: Standing,
 }
 
@@ -56,7 +58,7 @@ pub enum Standing {
 
 /// The fields of the meta hash that make a header, as HMGET answers them.
 pub type Meta = [Option<String>; META_FIELDS.len()];
-pub const META_FIELDS: [&str; 10] = ["e", "v", "a", "l", "n", "w", "b", "z", "y", "o"];
+pub const META_FIELDS: [&str; 11] = ["e", "v", "a", "l", "n", "w", "b", "z", "y", "o", "k"];
 /// What ZMSCORE answers.
 pub type Scores = Vec<Option<String>>;
 
@@ -66,7 +68,7 @@ impl Header {
     /// # Errors
     /// [`StoreError::Foreign`] for another layout.
     pub fn new(meta: Meta, links: &Scores, cut_offs: &Scores) -> Result<Self, StoreError> {
-        let [epoch, layout, ancestors, last, count, written, vouched, restoring, probation, missed] = meta;
+        let [epoch, layout, ancestors, last, count, written, vouched, restoring, probation, missed, uncounted] = meta;
         if epoch.is_some() && layout.as_deref() != Some(LAYOUT) {
             return Err(StoreError::Foreign(format!(
                 "the store has layout {}, this version knows {LAYOUT}: refusing to judge by it",
@@ -86,6 +88,7 @@ impl Header {
             count: number(count),
             written: entry(written),
             vouched: UnixMillis(number(vouched)),
+            uncounted: UnixMillis(number(uncounted)),
             standing: match (restoring, missed, probation) {
                 (Some(_), ..) => Standing::Restoring,
                 (None, Some(_), _) => Standing::Contested,

@@ -195,3 +195,34 @@ fn counted_links_that_are_used_up_stay_so_while_a_newcomer_sets_an_emptied_redis
         eventually("its clients are known again", || mint().status == 201);
     }
 }
+
+#[test]
+fn a_used_up_link_of_a_clock_that_is_ahead_stays_so_when_redis_is_emptied_and_a_new_one_is_counted() {
+    let redis = Redis::start();
+    let clock = ShiftedClock::by(1_900);
+    let mut fleet = Fleet::of([Builder::following(&redis.url()).clock(&clock), Builder::following(&redis.url())]);
+    let mut clients = 1_u32..;
+    let mut get = |verifier: &Linkgate, link: &str| {
+        let address = format!("2001:db8::{:x}", clients.next().unwrap());
+        verifier.get_as("GET", link, &[("X-Real-IP", &address)]).status
+    };
+    let wish = json!({ "path": "a.txt", "max_downloads": 1 });
+    // So that the link is dated by nothing but the clock.
+    std::thread::sleep(Duration::from_secs(4));
+    let link = path_of(&fleet.verifiers[0].mint(&wish));
+    assert_eq!([(); 2].map(|()| get(&fleet.verifiers[0], &link)), [200, 410]);
+    redis.cli(&["FLUSHALL"]);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(5) {
+        for verifier in &fleet.verifiers {
+            let status = get(verifier, &link);
+            assert!([410, 503].contains(&status), "it was used up and answered {status} after {:?}", begun.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fleet.recovers();
+    let mint = || fleet.verifiers[1].api("POST", "/v1/links", &wish);
+    eventually("its clients are known again", || mint().status == 201);
+    let link = path_of(&mint().json());
+    assert_eq!([(); 2].map(|()| get(&fleet.verifiers[1], &link)), [200, 410]);
+}

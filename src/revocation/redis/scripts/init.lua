@@ -1,5 +1,5 @@
 -- ARGV: epoch, layout, who restores (or ''), how long the store is on probation in ms, the epoch that is missed until
--- it has been restored (or '').
+-- it has been restored (or ''), skew_ms.
 -- Sets the store up; only ever on empty ground, unless it is being restored.
 if whole then return {0, epoch} end
 if epoch or epoch_t or epoch_c then
@@ -11,8 +11,8 @@ redis.call('ZADD', cutoffs, ARGV[1], '!')
 epoch = redis.call('ZSCORE', links, '!')
 redis.call('DEL', stream, history)
 last = redis.call('XADD', stream, '*', 'p', '0-0', 'n', 0, 'e', epoch)
--- Links issued until now may have used downloads that are not known any more.
-redis.call('HSET', meta, 'e', epoch, 'n', 0, 'l', last, 'v', ARGV[2], 'b', 0, 'k', integer(now))
+redis.call('HSET', meta, 'e', epoch, 'n', 0, 'l', last, 'v', ARGV[2], 'b', 0)
+forget_counts(tonumber(ARGV[6]))
 remember(0, last)
 if tonumber(ARGV[4]) > 0 then redis.call('HSET', meta, 'y', integer(now + tonumber(ARGV[4]))) end
 if ARGV[5] ~= '' then redis.call('HSET', meta, 'o', ARGV[5]) end
