@@ -108,9 +108,9 @@ impl AppState {
         self.index.freshness().age(self.clock.now())
     }
 
-    /// The latest issue of a link that counts as made by now. Clocks differ, and the store's may be ahead of ours.
+    /// The latest issue of a link that counts as made by now.
     pub fn latest_issue(&self, now: Moment) -> UnixMillis {
-        now.wall.max(self.index.store_time().lower_bound(now)).plus(self.signing.bounds.skew())
+        self.index.store_time().latest_issue(now, self.signing.bounds)
     }
 
     /// Whether it can be told that a link counts as issued in the future: not before something was heard of the store's

@@ -16,12 +16,12 @@ use crate::clock::{Moment, UnixMillis};
 /// equally fast, make it wrong in the end.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The cut-off of a revocation "until now" that the store takes at a time. `floor` is what links of a history that was
-/// lost may have been dated; the caller's own time counts only where the store's clock is wrong.
+/// The cut-off of a revocation "until now" that the store takes at a time.
 ///
-/// `scripts/revoke.lua` does the same.
-pub fn reach(at: UnixMillis, floor: UnixMillis, caller: UnixMillis, bounds: Bounds) -> UnixMillis {
-    at.plus(bounds.skew()).max(floor).max(caller)
+/// `scripts/revoke.lua` does the same, and keeps a floor besides: a server that takes over may lack what the one before it
+/// had told. The table file has lost nothing when it is opened.
+pub fn reach(at: UnixMillis, bounds: Bounds) -> UnixMillis {
+    at.plus(bounds.skew())
 }
 
 /// The store's time when its clock shows `clock` and it had told `told` before. One that lies further ahead than clocks
@@ -55,18 +55,28 @@ impl StoreTime {
     /// The store has told a time, and will not go back behind it. A time further ahead than clocks may differ proves
     /// nothing.
     pub fn learn(&self, epoch: &str, told: UnixMillis, now: Moment, bounds: Bounds) {
-        if told > now.wall.plus(bounds.skew()) {
-            return;
+        if told <= now.wall.plus(bounds.skew()) {
+            let heard = &mut *self.heard.lock();
+            self.go_on_from(heard, epoch, told, now);
+            heard.told = heard.told.max(told);
         }
-        let mut heard = self.heard.lock();
+    }
+
+    /// The store's clock shows a time, and may yet be set back behind it.
+    pub fn see(&self, epoch: &str, clock: UnixMillis, now: Moment, bounds: Bounds) {
+        if clock <= now.wall.plus(bounds.skew()) {
+            self.go_on_from(&mut self.heard.lock(), epoch, clock, now);
+        }
+    }
+
+    fn go_on_from(&self, heard: &mut Heard, epoch: &str, clock: UnixMillis, now: Moment) {
         if heard.epoch != epoch {
             *heard = Heard { epoch: epoch.to_owned(), window_began: now.uptime, ..Heard::default() };
         }
         if now.uptime.saturating_sub(heard.window_began) >= WINDOW {
             (heard.best_before, heard.best, heard.window_began) = (heard.best, 0, now.uptime);
         }
-        heard.told = heard.told.max(told);
-        heard.best = heard.best.max(told.minus(now.uptime).0);
+        heard.best = heard.best.max(clock.minus(now.uptime).0);
         self.ahead.store(heard.best.max(heard.best_before), Ordering::Relaxed);
     }
 
@@ -83,6 +93,15 @@ impl StoreTime {
     /// Until when the downloads of counted links were lost, as the store has told.
     pub fn counts_lost(&self) -> UnixMillis {
         UnixMillis(self.counts_lost.load(Ordering::Relaxed))
+    }
+
+    /// The latest issue of a link that counts as made by now: what a revocation "until now" would reach. This machine's
+    /// clock decides only while nothing was heard of the store's, save that what it shows has come.
+    pub fn latest_issue(&self, now: Moment, bounds: Bounds) -> UnixMillis {
+        match self.lower_bound(now) {
+            UnixMillis(0) => now.wall.plus(bounds.skew()),
+            known => known.plus(bounds.skew()).max(now.wall),
+        }
     }
 
     /// What the store's clock shows by now, at least; the epoch when nothing was heard of it.
@@ -154,9 +173,18 @@ mod tests {
     #[test]
     fn until_now_reaches_as_far_as_any_clock_may_be_ahead() {
         let at = UnixMillis(1_000_000);
-        let none = UnixMillis(0);
-        assert_eq!(reach(at, none, at.plus(SKEW / 2), BOUNDS), at.plus(SKEW));
-        assert_eq!(reach(at, at.plus(SKEW * 2), at, BOUNDS), at.plus(SKEW * 2));
-        assert_eq!(reach(at, none, at.plus(SKEW * 9), BOUNDS), at.plus(SKEW * 9));
+        assert_eq!(reach(at, BOUNDS), at.plus(SKEW));
+    }
+
+    #[test]
+    fn no_link_counts_as_made_by_now_that_until_now_would_not_reach() {
+        let time = StoreTime::default();
+        let now = moment(1_002_000, 50);
+        assert_eq!(time.latest_issue(now, BOUNDS), now.wall.plus(SKEW), "nothing was heard of the store");
+        let store = UnixMillis(998_000);
+        time.learn("1", store, now, BOUNDS);
+        assert_eq!(time.latest_issue(now, BOUNDS), reach(store, BOUNDS));
+        let ahead = moment(1_090_000, 50);
+        assert_eq!(time.latest_issue(ahead, BOUNDS), ahead.wall, "what this machine's clock shows has come");
     }
 }

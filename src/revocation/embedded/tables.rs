@@ -121,7 +121,7 @@ pub fn insert(
     {
         let mut meta = transaction.open_table(META).map_err(failed)?;
         let at = tell_in(&mut meta, clock, bounds)?;
-        let own = proposal.fixed_score(at, bounds).unwrap_or_else(|| reach(at, UnixMillis(0), at, bounds).0);
+        let own = proposal.fixed_score(at, bounds).unwrap_or_else(|| reach(at, bounds).0);
         revocation = proposal.recorded(at, own, bounds);
         let json = serde_json::to_vec(&revocation).map_err(|error| StoreError::Failed(error.to_string()))?;
         let id = revocation.id.as_str();

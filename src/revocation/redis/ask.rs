@@ -46,6 +46,13 @@ type Reply = (RedisResult<Value>, RedisResult<Meta>, RedisResult<Scores>, RedisR
 async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreError> {
     let links: Vec<String> = questions.links.iter().map(ToString::to_string).collect();
     let asked = inner.clock.now();
+    // Before the answer: what was asked for while the Sentinels name another master must not pass for that one's.
+    let vouched_at = if inner.topology.is_watched() {
+        inner.questions.warm().await?;
+        inner.topology.vouched_at()
+    } else {
+        None
+    };
     let (role, meta, link_scores, cut_offs) = inner
         .questions
         .run(async |mut connection| {
@@ -79,7 +86,7 @@ async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreE
         inner.note_time(epoch, last.time());
     }
     inner.index.store_time().note_lost_counts(header.counts_lost);
-    let age = age(inner, role, header.vouched, asked).await;
+    let age = age(inner, role, header.vouched, asked, vouched_at).await;
     let scored = |score: &Option<String>| score.as_ref()?.parse::<f64>().ok().map(|score| score as u64);
     let revoked = questions.links.iter().zip(&link_scores[1..]).filter(|(_, score)| score.is_some());
     let cut = questions.members.iter().zip(&cut_offs[1..]);
@@ -91,9 +98,10 @@ async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreE
 }
 
 /// How long revocations may have been missing from what a server with this role answered to what was `asked` then.
-async fn age(inner: &Inner, role: Role, vouched: UnixMillis, asked: Moment) -> Duration {
+/// `vouched_at` is when the Sentinels last named its master, or an earlier one, where there are any.
+async fn age(inner: &Inner, role: Role, vouched: UnixMillis, asked: Moment, vouched_at: Option<Moment>) -> Duration {
     if inner.topology.is_watched() {
-        return inner.topology.vouched_at().map_or(Duration::MAX, |at| asked.since(at));
+        return vouched_at.map_or(Duration::MAX, |at| asked.since(at));
     }
     inner.footing.set_role(role);
     match role {

@@ -69,12 +69,27 @@ async fn look_after(inner: &Inner) {
                 header = make_whole(inner, header, None).await?;
             }
             let lineage = settled(inner, header, inner.memory.recall().as_ref()).await?;
+            see_clock(inner, &lineage.epoch).await;
             *inner.asked_at.lock() = Some(inner.clock.now());
             inner.memory.remember(&lineage);
             Ok(())
         };
         note_trouble(inner, looked.await.err());
     }
+}
+
+/// Looks at the server's clock: the last entry of the stream may be as old as a beat. A user may have no right to.
+async fn see_clock(inner: &Inner, epoch: &str) {
+    let clock = inner.questions.run(async |mut connection| redis::cmd("TIME").query_async(&mut connection).await).await;
+    if let Ok((seconds, micros)) = clock {
+        let clock = time(seconds, micros);
+        inner.index.store_time().see(epoch, clock, inner.clock.now(), inner.bounds);
+    }
+}
+
+/// What TIME answers.
+const fn time(seconds: u64, micros: u64) -> UnixMillis {
+    UnixMillis(seconds * 1000 + micros / 1000)
 }
 
 /// Waits while a store that was set up on empty ground is on probation, and answers where it comes from; where it is not
@@ -238,7 +253,7 @@ async fn history(
     if header.last == Some(position.last) && !has_gap {
         return Ok(History::Continuous);
     }
-    let (block, at) = position.place();
+    let (block, at) = stream::place(position.count);
     let mut ask = redis::pipe();
     // Without the right to read the list of writes nothing proves that the history is the same.
     ask.ignore_errors().cmd("HMGET").arg(inner.keys.history()).arg(block);
@@ -249,8 +264,7 @@ async fn history(
     let (next, oldest) = (next.map_err(store_error)?, oldest.map_err(store_error)?);
     let id = |reply: Reply| StreamId::parse(&reply?.first()?.1.first()?.0);
     let has_gone_on = header.last.is_some_and(|last| last > position.last);
-    let is_same =
-        matches!(writes, Ok([Some(writes)]) if writes.get(at..at + 8) == Some(&position.written.packed()[..]));
+    let is_same = matches!(writes, Ok([writes]) if stream::has_write(writes.as_deref(), at, position.written));
     Ok(match (id(next), id(oldest)) {
         // Something that is not ours came after what we have read.
         (Some(next), _) if next == position.last && has_gap => History::Forked,
@@ -382,6 +396,7 @@ pub async fn beat_once(inner: &Inner) -> Result<(), StoreError> {
                 .arg(STREAM_RETENTION.as_millis() as u64)
                 .arg(BEAT_AGE.as_millis() as u64)
                 .arg(proven.map(|time| time.0.to_string()).unwrap_or_default())
+                .arg(inner.skew())
                 .invoke_async::<u8>(&mut connection)
                 .await
                 .map(|_| ())
@@ -397,7 +412,7 @@ async fn vouch(inner: &Inner) -> Result<UnixMillis, StoreError> {
     if !inner.link.leads_to(generation).await {
         return Err(StoreError::Unreachable(ELSEWHERE.into()));
     }
-    Ok(UnixMillis(seconds * 1000 + micros / 1000))
+    Ok(time(seconds, micros))
 }
 
 async fn sweep(inner: &Inner) {

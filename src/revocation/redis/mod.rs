@@ -60,6 +60,7 @@ use self::fleet::Membership;
 use self::footing::Footing;
 use self::keys::Keys;
 use self::memory::{ANY, Lineage, Memory};
+use self::own::Debt;
 use self::records::Written;
 use self::restore::Ground;
 use self::snapshot::Header;
@@ -156,7 +157,7 @@ struct Inner {
     /// The last stream entry this process has applied.
     applied: watch::Sender<Option<Position>>,
     /// Revocations of our own that bite here before the stream has brought them.
-    unseen: Mutex<Vec<(Step, Revocation)>>,
+    unseen: Mutex<Vec<Debt>>,
     /// The stream did not lead on from the last entry that was applied.
     has_gap: AtomicBool,
     /// What this process knows and may not write back: it must not be forgotten when everything is loaded anew.
@@ -289,6 +290,11 @@ impl Inner {
         self.index.store_time().learn(epoch, told, self.clock.now(), self.bounds);
     }
 
+    /// How far two machines' clocks may differ, as the scripts take it: in milliseconds.
+    const fn skew(&self) -> u64 {
+        self.bounds.skew().as_millis() as u64
+    }
+
     /// Reads the header over the connection for short commands.
     async fn header(&self) -> Result<Header, StoreError> {
         let answered = self.link.run(async |mut connection| snapshot::ask(&mut connection, &self.keys).await).await?;
@@ -351,10 +357,10 @@ impl RevocationStore for RedisStore {
             Some(_) => fleet::alive(inner).await?,
             None => Vec::new(),
         };
-        let Written { step, revocation, reached, is_vouched } =
+        let Written { step, count, revocation, reached, is_vouched } =
             records::insert(inner, proposal, wait.is_some()).await?;
         if inner.follows && !self.until_applied(&step).await {
-            inner.apply_own(step.clone(), &revocation);
+            inner.apply_own(Debt { step: step.clone(), count, revocation: revocation.clone() });
         }
         let applied = match wait {
             Some(patience) => Some(fleet::wait(inner, &members, &step, patience).await),

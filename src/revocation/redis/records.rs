@@ -41,6 +41,8 @@ struct Asked<'a> {
 /// A revocation that was written.
 pub struct Written {
     pub step: Step,
+    /// The store's count of writes at this one.
+    pub count: u64,
     /// What came of the proposal.
     pub revocation: Revocation,
     /// How many replicas have it, where that was to be waited for.
@@ -49,8 +51,8 @@ pub struct Written {
     pub is_vouched: bool,
 }
 
-/// What the script decides: epoch, stream id, the store's time, the score.
-type Decided = (String, String, u64, u64);
+/// What the script decides: epoch, stream id, count of writes, the store's time, the score.
+type Decided = (String, String, u64, u64, u64);
 
 /// Writes a revocation.
 pub async fn insert(inner: &Inner, proposal: Proposal, is_watched: bool) -> Result<Written, StoreError> {
@@ -67,7 +69,7 @@ pub async fn insert(inner: &Inner, proposal: Proposal, is_watched: bool) -> Resu
     let own = (inner.min_replicas > 0)
         .then(|| Link::new(Arc::clone(&inner.topology), COMMAND_TIMEOUT + inner.replica_timeout));
     let link = own.as_ref().unwrap_or(&inner.link);
-    let ((epoch, entry, at, score), reached): (Decided, _) = link
+    let ((epoch, entry, count, at, score), reached): (Decided, _) = link
         .run(async |mut connection| {
             let decided = scripts::REVOKE
                 .key(inner.keys.all())
@@ -80,7 +82,7 @@ pub async fn insert(inner: &Inner, proposal: Proposal, is_watched: bool) -> Resu
                 .arg(or_nothing(proposal.life(bounds).map(|life| life.as_millis() as u64)))
                 .arg(PRUNE_GRACE.as_millis() as u64)
                 .arg(&json)
-                .arg(bounds.skew().as_millis() as u64)
+                .arg(inner.skew())
                 .arg(now.0)
                 .arg(if is_watched { "1" } else { "" })
                 .invoke_async(&mut connection)
@@ -99,7 +101,7 @@ pub async fn insert(inner: &Inner, proposal: Proposal, is_watched: bool) -> Resu
     let is_vouched = !inner.topology.is_watched()
         || matches!(inner.topology.vouch().await, Ok(generation) if link.leads_to(generation).await);
     let revocation = proposal.recorded(at, score, bounds);
-    Ok(Written { step: step(epoch, &entry)?, revocation, reached, is_vouched })
+    Ok(Written { step: step(epoch, &entry)?, count, revocation, reached, is_vouched })
 }
 
 fn step(epoch: String, id: &str) -> Result<Step, StoreError> {
@@ -130,7 +132,7 @@ async fn tell(inner: &Inner) -> Result<UnixMillis, StoreError> {
         .link
         .run(async |mut connection| {
             let mut call = scripts::TELL.key(inner.keys.all());
-            call.arg(inner.bounds.skew().as_millis() as u64).invoke_async(&mut connection).await
+            call.arg(inner.skew()).invoke_async(&mut connection).await
         })
         .await?;
     inner.note_time(&epoch, UnixMillis(at));

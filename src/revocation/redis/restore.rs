@@ -48,7 +48,7 @@ impl Inner {
             .run(async |mut connection| {
                 let mut call = scripts::INIT.key(self.keys.all());
                 call.arg(epoch).arg(LAYOUT).arg(who).arg(probation.as_millis() as u64).arg(&missed);
-                call.arg(self.bounds.skew().as_millis() as u64).arg(self.dated().0);
+                call.arg(self.skew()).arg(self.dated().0);
                 call.invoke_async(&mut connection).await
             })
             .await?;
@@ -140,7 +140,7 @@ impl Inner {
             .run(async |mut connection| {
                 let mut call = scripts::RESTORE.key(self.keys.all());
                 call.arg(STREAM_RETENTION.as_millis() as u64).arg(restorer).arg(&known);
-                call.arg(self.dated().0).arg(self.bounds.skew().as_millis() as u64).arg(LINKGATE).arg(read.0);
+                call.arg(self.dated().0).arg(self.skew()).arg(LINKGATE).arg(read.0);
                 for revocation in batch {
                     let json = serde_json::to_string(revocation).unwrap_or_default();
                     call.arg(revocation.target.member()).arg(revocation.score).arg(revocation.id.as_str()).arg(json);
@@ -167,7 +167,7 @@ impl Inner {
             .link
             .run(async |mut connection| {
                 let mut call = scripts::RESTORED.key(self.keys.all());
-                call.arg(&self.name).arg(ancestors).invoke_async(&mut connection).await
+                call.arg(&self.name).arg(ancestors).arg(self.skew()).invoke_async(&mut connection).await
             })
             .await?;
         Ok(Lineage { epoch, ancestors })

@@ -21,6 +21,16 @@ pub const READ_COUNT: usize = 512;
 /// Writes that share a block of the store's list of writes; `prelude.lua` has it as well.
 const WRITES_PER_BLOCK: u64 = 64;
 
+/// Where a write stands in the store's list of writes, by the count of writes at it: its block, and at which byte.
+pub const fn place(count: u64) -> (u64, usize) {
+    (count / WRITES_PER_BLOCK, (count % WRITES_PER_BLOCK) as usize * 8)
+}
+
+/// Whether a block of the list has the write of an id at a place.
+pub fn has_write(block: Option<&[u8]>, at: usize, id: StreamId) -> bool {
+    block.and_then(|block| block.get(at..at + 8)) == Some(&id.packed()[..])
+}
+
 /// Stream entries as Redis answers them: ids, and fields with their values in turn.
 pub type Entries = Vec<(String, Vec<Vec<u8>>)>;
 
@@ -39,11 +49,6 @@ impl Position {
     /// Whether this lies at a step or behind it. A step of another epoch is never reached.
     pub fn has_reached(&self, step: &Step) -> bool {
         self.epoch == step.epoch && self.last >= step.id
-    }
-
-    /// Where the last write stands in the store's list of writes: its block, and at which byte.
-    pub const fn place(&self) -> (u64, usize) {
-        (self.count / WRITES_PER_BLOCK, (self.count % WRITES_PER_BLOCK) as usize * 8)
     }
 
     /// The step that was read last.
@@ -183,6 +188,7 @@ fn apply(
             error!(entry = %id, "the stream holds something that is not ours; it was skipped");
         }
         position.last = id;
+        inner.settle_seen(position);
         if entry.beat.is_none() {
             position.count = entry.count.unwrap_or(position.count);
             position.written = id;

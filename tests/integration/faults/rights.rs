@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::eventually;
 use crate::support::fleet::Fleet;
-use crate::support::linkgate::Builder;
+use crate::support::linkgate::{Builder, path_of};
 use crate::support::redis::Redis;
 
 /// All that a verifier needs that only judges.
@@ -123,4 +123,40 @@ fn a_wrong_password_is_named_and_right_ones_work() {
     let right = Builder::new().redis(&format!("redis://:open%20sesame@{}/0", redis.address())).start();
     right.file("a.txt", b"x");
     assert_eq!(right.status(&right.link("a.txt")), 200);
+}
+
+#[test]
+fn what_was_lifted_stays_so_when_the_one_that_had_revoked_it_follows_again() {
+    let redis = Redis::start();
+    set_user(&redis, &["on", ">secret", "~*", "+@all"]);
+    let fleet = Fleet::over(&[redis.url(), as_user(&redis)]);
+    let path = fleet.verifiers[0].link("a.txt");
+    fleet.watch_until("both permit it", |fleet| fleet.all(&path, 200));
+    set_user(&redis, &["-xread"]);
+    redis.cli(&["CLIENT", "KILL", "USER", "linkgate"]);
+    std::thread::sleep(Duration::from_millis(500));
+    let answer = fleet.verifiers[1].try_revoke(&path);
+    assert_eq!(answer.status, 201);
+    assert_eq!(fleet.verifiers[1].status(&path), 410, "at once");
+    fleet.verifiers[0].reinstate(&answer.json());
+    set_user(&redis, &["+xread"]);
+    fleet.watch_until("it follows again", |fleet| fleet.verifiers[1].is_ready() && fleet.all(&path, 200));
+    redis.cli(&["CLIENT", "KILL", "USER", "linkgate"]);
+    fleet.watch(Duration::from_secs(3));
+    assert!(fleet.all(&path, 200), "nothing was lost, so nothing is written back");
+}
+
+#[test]
+fn a_user_that_may_not_ask_what_the_server_is_revokes_all_the_same_and_mints_what_is_covered_late() {
+    let redis = Redis::start();
+    set_user(&redis, &["on", ">secret", "~*", "+@all", "-info"]);
+    let linkgate = Builder::following(&as_user(&redis)).start();
+    linkgate.file("a.txt", b"x");
+    let wish = json!({ "path": "a.txt", "subject": "u" });
+    let before = path_of(&linkgate.mint(&wish));
+    linkgate.revoke(&json!({ "subject": "u" }));
+    let after = path_of(&linkgate.mint(&wish));
+    assert_eq!([linkgate.status(&before), linkgate.status(&after)], [410, 200]);
+    let checked = String::from_utf8(linkgate.run(&["check"]).stdout).unwrap();
+    assert!(checked.contains("may not ask INFO") && checked.contains("are minted late"), "{checked}");
 }

@@ -63,7 +63,7 @@ local function remember(count, id)
 end
 
 -- Appends operations to the stream; each entry names its predecessor, so that readers notice a gap.
--- Beats are not counted.
+-- Beats are not counted. Answers the entry and the count.
 local function append(retention, operations)
   local is_beat = operations[1] == 'b'
   local count = redis.call('HINCRBY', meta, 'n', is_beat and 0 or 1)
@@ -72,7 +72,7 @@ local function append(retention, operations)
   last = redis.call(unpack(entry))
   redis.call('HSET', meta, 'l', last)
   if not is_beat then remember(count, last) end
-  return last
+  return last, count
 end
 
 -- The store's time: its clock, and never behind a time that it has told. Further back than clocks differ, it was wrong before.
@@ -83,6 +83,21 @@ local function steady(skew)
     if told > at and told - now <= skew then at = told end
   end
   return at
+end
+
+-- How far "until now" reaches at least. The first write of a server that did not write last sets it: the last writes
+-- before may not have come to this server, and links that are out may be dated two skews ahead of its clock, the first
+-- for the clocks of the two servers, the second for how far ahead of a store's time a link is dated. A server that does
+-- not say which one it is counts as another each time.
+local function floor_of_server(at, skew)
+  local known, info = redis.call('HMGET', meta, 'i', 'h'), redis.pcall('INFO', 'server')
+  if type(info) ~= 'string' then info = '' end
+  local floor = tonumber(known[2] or '0')
+  if not known[1] or not string.find(info, known[1], 1, true) then
+    floor = math.max(floor, at + 2 * skew)
+    redis.call('HSET', meta, 'i', string.match(info, 'run_id:%x+') or 'unknown', 'h', integer(floor))
+  end
+  return floor
 end
 
 -- The set a member belongs to, and the letter of its operation.

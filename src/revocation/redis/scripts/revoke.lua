@@ -2,13 +2,13 @@
 -- score it ends otherwise or '', how long it outlives that, the record without what is decided here, skew_ms, the
 -- caller's time, '1' when somebody waits for it or ''.
 -- Decides in one step how far "until now" reaches (`horizon::reach`): no link that counts as issued by now is beyond it.
--- Answers the epoch, the stream id, the store's time and the score.
+-- Answers the epoch, the stream id, the count of writes, the store's time and the score.
 if not whole then return redis.error_reply('LINKGATELOST') end
 local skew = tonumber(ARGV[10])
 local at = steady(skew)
 local score, issued_before = tonumber(ARGV[4]), ARGV[5]
 if not score then
-  score = math.max(at + skew, tonumber(redis.call('HGET', meta, 'h') or '0'), tonumber(ARGV[11]))
+  score = math.max(at + skew, floor_of_server(at, skew), tonumber(ARGV[11]))
   issued_before = integer(at)
 end
 local ends, lapse = ARGV[6], ARGV[6]
@@ -26,4 +26,5 @@ if ARGV[12] == '1' then
   operations[3] = 'w'
   operations[4] = '1'
 end
-return {epoch, append(ARGV[1], operations), integer(at), integer(score)}
+local entry, count = append(ARGV[1], operations)
+return {epoch, entry, count, integer(at), integer(score)}
