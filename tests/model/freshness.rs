@@ -1,20 +1,19 @@
 //! How old what a process knows may be while it permits: beats, Sentinels that disagree, replicas that lag, machines that
 //! freeze.
 //!
-//! Two servers, two processes, three Sentinels. A cut leaves the first server, the first process and one Sentinel on one side,
-//! the rest on the other. Nothing has to happen in time: a process that does not read for a while is a frozen one,
-//! and what was sent to a server may reach it late.
+//! Two servers, two processes, three Sentinels; a cut leaves the first of each on one side and the rest on the other. The
+//! second process revokes a link, the first one judges it. Nothing has to happen in time: a process that does not read
+//! for a while is a frozen one, and what was sent to a server may reach it late. Ages are told apart up to the bound, so
+//! that the search knows no end of time.
 
 use std::fmt;
 
 use super::explore::{Model, breaks, holds};
 
-const MAX_STALENESS: i8 = 1;
-/// The true time at which a search ends.
-const LAST: i8 = 5;
+const MAX_STALENESS: u8 = 1;
 /// How far two clocks may differ.
-const SKEW: i8 = 2;
-const SERVERS: [&str; 2] = ["the old master", "the other server"];
+const SKEW: u8 = 2;
+const SERVERS: [&str; 2] = ["the first server", "the second server"];
 
 const PERMITTED_TOO_LONG: &str = "a link is permitted for longer than the bound after its revocation was answered";
 
@@ -23,67 +22,92 @@ struct Rules {
     shape: Shape,
     /// A process beats, connects and answers only where a majority of all Sentinels names its server.
     quorum: bool,
-    /// A beat vouches for the server's time that was read before the Sentinels were asked, however late it is written;
+    /// A beat vouches for a time that the server had shown before the Sentinels were asked, however late it is written;
     /// otherwise for the time when it is written.
     beats_name_a_time: bool,
-    /// A beat was written after the read before the one that brought it was asked for; otherwise it counts as written after
-    /// the read that brought it was.
+    /// A beat counts as written when the read before the one that brought it was asked for; otherwise, when the read was that
+    /// brought it.
     dated_by_the_read_before: bool,
     /// A beat that is read from a replica is as old as the clocks say.
     replicas_by_the_clock: bool,
-    /// An answer of a server is as old as what the Sentinels had said before it was asked.
-    asked_before: bool,
+    /// A server's answer is as old as what the Sentinels had said before it was asked.
+    vouched_before: bool,
 }
 
+/// How the first process comes to know.
 #[derive(Clone, Copy, PartialEq)]
 enum Shape {
-    /// The first process follows.
+    /// It follows the master that Sentinels name.
     Follows,
-    /// The first process asks for each judgement.
+    /// It asks that master for each judgement.
     Asks,
-    /// There are no Sentinels; the first process follows the other server, a replica of the first.
+    /// It follows a replica; there are no Sentinels.
     Replica,
 }
 
+/// How long ago something was: ages beyond every bound are the same.
+type Age = u8;
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct State {
-    time: i8,
-    /// How far the clocks of the master and of the first process are ahead of it.
-    clocks: [i8; 2],
+    /// How far the first process's clock is ahead of the master's.
+    clock: i8,
     is_cut: bool,
-    has_been_cut: bool,
     /// The server that each Sentinel names.
     named: [usize; 3],
     servers: [Server; 2],
-    processes: [Process; 2],
-    /// When the revocation was answered, and whether the first process has permitted the link for too long since.
-    answered: Option<i8>,
-    is_late: bool,
+    /// What is on its way from the master to its replica.
+    replicated: Server,
+    revoker: Process,
+    judge: Process,
+    /// What the judge follows by.
+    follower: Follower,
+    /// What the judge was answered and has not judged by yet.
+    answer: Option<Answer>,
+    answered: Option<Age>,
+    is_permitted_late: bool,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 struct Server {
     is_revoked: bool,
-    /// The last beat: by the master's clock, when it was written and until when it vouches.
-    beat: Option<(i8, i8)>,
+    beat: Option<Beat>,
     is_demoted: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Beat {
+    written: Age,
+    vouched: Age,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 struct Process {
+    /// The server that it is connected to.
     server: usize,
-    knows: bool,
-    /// When the last read was asked for, and the last beat that was read by then.
-    asked: i8,
-    read: Option<(i8, i8)>,
-    complete: Option<i8>,
-    beat: Option<i8>,
     /// A beat that is on its way: to which server, and when the Sentinels were asked.
-    sent: Option<(usize, i8)>,
-    /// When a majority was last asked and named a server.
-    vouched_at: Option<i8>,
-    /// An answer that is on its way: whether it knows, when it was asked for and what was vouched for then.
-    answer: Option<(bool, i8, Option<i8>)>,
+    sent: Option<(usize, Age)>,
+    /// When a majority last named its server.
+    vouched_at: Option<Age>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+struct Follower {
+    knows: bool,
+    /// When the last read was asked for, and whether there has been a beat since.
+    asked: Age,
+    is_beat_unread: bool,
+    complete: Option<Age>,
+    beat: Option<Age>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Answer {
+    is_revoked: bool,
+    is_late: bool,
+    asked: Age,
+    /// Whether a majority had named the server lately when it was asked.
+    is_vouched: bool,
 }
 
 #[derive(Clone)]
@@ -94,47 +118,93 @@ enum Step {
     FailOver,
     Demote,
     Replicate,
-    Connect(usize, usize),
-    Vouch(usize),
-    Beat(usize, i8),
-    Read(usize),
+    Connect(Who, usize),
+    Vouch(Who),
+    Beat(usize),
+    Read,
     Ask,
-    Answer,
-    Revoke(usize),
+    Judge,
+    Revoke,
+}
+
+#[derive(Clone, Copy)]
+enum Who {
+    Judge,
+    Revoker,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Judge => "the judge",
+            Self::Revoker => "the revoker",
+        })
+    }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tick => write!(f, "time passes"),
-            Self::Cut => write!(f, "process 0 is cut off together with {}", SERVERS[0]),
+            Self::Cut => write!(f, "the judge and {} are cut off", SERVERS[0]),
             Self::Heal => write!(f, "the cut is over"),
             Self::FailOver => write!(f, "two Sentinels name {}", SERVERS[1]),
             Self::Demote => write!(f, "{} becomes a replica", SERVERS[0]),
-            Self::Replicate => write!(f, "the replica catches up"),
-            Self::Connect(process, server) => write!(f, "process {process} connects to {}", SERVERS[*server]),
-            Self::Vouch(process) => write!(f, "process {process} makes sure of its server and sends a beat"),
-            Self::Beat(server, vouched) => write!(f, "{} takes a beat that vouches until {vouched}", SERVERS[*server]),
-            Self::Read(process) => write!(f, "process {process} reads"),
-            Self::Ask => write!(f, "process 0 asks about the link"),
-            Self::Answer => write!(f, "process 0 is answered"),
-            Self::Revoke(process) => write!(f, "process {process} answers the revocation"),
+            Self::Replicate => write!(f, "the replica takes what was on its way to it"),
+            Self::Connect(who, server) => write!(f, "{who} connects to {}", SERVERS[*server]),
+            Self::Vouch(who) => write!(f, "{who} makes sure of its server and sends a beat"),
+            Self::Beat(server) => write!(f, "{} takes a beat", SERVERS[*server]),
+            Self::Read => write!(f, "the judge reads"),
+            Self::Ask => write!(f, "the judge asks"),
+            Self::Judge => write!(f, "the judge judges by the answer"),
+            Self::Revoke => write!(f, "the revoker answers the revocation"),
         }
     }
 }
 
 struct Freshness(Rules);
 
-impl Freshness {
-    /// The server that the Sentinels which a process reaches name, where it believes them.
-    fn named(&self, state: &State, process: usize) -> Option<usize> {
-        if self.0.shape == Shape::Replica {
-            return Some(0);
+impl State {
+    fn process(&mut self, who: Who) -> &mut Process {
+        match who {
+            Who::Judge => &mut self.judge,
+            Who::Revoker => &mut self.revoker,
         }
-        let reached: &[usize] = match (state.is_cut, process) {
+    }
+
+    fn reaches(&self, who: Who, server: usize) -> bool {
+        !self.is_cut || (server == 0) == matches!(who, Who::Judge)
+    }
+
+    /// Everything is a moment older.
+    fn tick(&mut self, most: Age) {
+        let servers = self.servers.iter_mut().chain([&mut self.replicated]);
+        let beats = servers.flat_map(|server| &mut server.beat).flat_map(|beat| [&mut beat.written, &mut beat.vouched]);
+        let processes = [&mut self.judge, &mut self.revoker].into_iter();
+        let known = processes.flat_map(|process| {
+            process.sent.iter_mut().map(|(_, asked)| asked).chain(&mut process.vouched_at)
+        });
+        let Follower { asked, complete, beat, .. } = &mut self.follower;
+        let answer = self.answer.iter_mut().map(|answer| &mut answer.asked);
+        let followed = [asked].into_iter().chain(complete).chain(beat);
+        for age in beats.chain(known).chain(followed).chain(answer).chain(&mut self.answered) {
+            *age = most.min(*age + 1);
+        }
+    }
+}
+
+impl Freshness {
+    /// How long after the answer a link may be permitted.
+    fn bound(&self) -> Age {
+        MAX_STALENESS + if self.0.shape == Shape::Replica { SKEW } else { 0 }
+    }
+
+    /// The server that the Sentinels which a process reaches name, as far as it believes them.
+    fn named(&self, state: &State, who: Who) -> Option<usize> {
+        let reached: &[usize] = match (state.is_cut, who) {
             (false, _) => &state.named,
-            (true, 0) => &state.named[..1],
-            (true, _) => &state.named[1..],
+            (true, Who::Judge) => &state.named[..1],
+            (true, Who::Revoker) => &state.named[1..],
         };
         if !self.0.quorum {
             return reached.first().copied();
@@ -142,44 +212,15 @@ impl Freshness {
         (0..2).find(|server| reached.iter().filter(|named| *named == server).count() > state.named.len() / 2)
     }
 
-    fn reaches(state: &State, process: usize, server: usize) -> bool {
-        !state.is_cut || process == server
-    }
-
-    /// How long revocations may have been missing from what a process knows.
-    fn is_fresh(process: &Process, now: i8) -> bool {
-        process.complete.zip(process.beat).is_some_and(|(complete, beat)| now - complete.min(beat) <= MAX_STALENESS)
-    }
-
-    fn bound(&self) -> i8 {
-        MAX_STALENESS + if self.0.shape == Shape::Replica { SKEW } else { 0 }
-    }
-
-    fn is_too_late(&self, state: &State) -> bool {
-        state.answered.is_some_and(|answered| state.time - answered > self.bound())
-    }
-
-    fn read(&self, state: &mut State, process: usize) {
-        let time = state.time;
-        let Process { server, .. } = state.processes[process];
-        let Server { is_revoked, beat, .. } = state.servers[server];
-        let is_replica = self.0.shape == Shape::Replica && server == 1;
-        let wall = time + state.clocks[1];
-        let reader = &mut state.processes[process];
-        if beat > reader.read
-            && let Some((written, vouched)) = beat
-        {
-            let since = if self.0.dated_by_the_read_before { reader.asked } else { time };
-            let before_writing = written - vouched;
-            let age = if is_replica && self.0.replicas_by_the_clock {
-                (time - since + before_writing).max(wall - vouched)
-            } else {
-                time - since + before_writing
-            };
-            reader.beat = reader.beat.max(Some(time - age));
+    /// When it was last certain that the server was the one everybody writes to, by a beat that a read has brought.
+    fn date(&self, state: &State, beat: Beat) -> Age {
+        let since = if self.0.dated_by_the_read_before { state.follower.asked } else { 0 };
+        let by_read = since + (beat.vouched - beat.written);
+        if self.0.shape == Shape::Replica && self.0.replicas_by_the_clock {
+            by_read.max(beat.vouched.saturating_add_signed(state.clock))
+        } else {
+            by_read
         }
-        reader.knows |= is_revoked;
-        (reader.asked, reader.read, reader.complete) = (time, beat, Some(time));
     }
 }
 
@@ -189,19 +230,21 @@ impl Model for Freshness {
 
     fn starts(&self) -> Vec<State> {
         let is_replica = self.0.shape == Shape::Replica;
-        let clocks: &[[i8; 2]] = if is_replica { &[[-1, -1], [-1, 1], [1, -1], [1, 1]] } else { &[[0, 0]] };
-        let start = |clocks: &[i8; 2]| State {
-            time: 0,
-            clocks: *clocks,
+        let clocks = if is_replica { -(SKEW as i8)..=SKEW as i8 } else { 0..=0 };
+        let start = |clock| State {
+            clock,
             is_cut: false,
-            has_been_cut: false,
             named: [0; 3],
-            servers: [Server::default(), Server { is_demoted: is_replica, ..Server::default() }],
-            processes: [Process { server: usize::from(is_replica), ..Process::default() }, Process::default()],
+            servers: [Server::default(); 2],
+            replicated: Server::default(),
+            revoker: Process::default(),
+            judge: Process { server: usize::from(is_replica), ..Process::default() },
+            follower: Follower::default(),
+            answer: None,
             answered: None,
-            is_late: false,
+            is_permitted_late: false,
         };
-        clocks.iter().map(start).collect()
+        clocks.map(start).collect()
     }
 
     fn steps(&self, state: &State) -> Vec<(Step, State)> {
@@ -211,116 +254,118 @@ impl Model for Freshness {
             change(&mut next);
             steps.push((step, next));
         };
-        let Rules { shape, quorum, beats_name_a_time, asked_before, .. } = self.0;
-        if state.time < LAST {
-            add(Step::Tick, &|next| next.time += 1);
-        }
-        if shape == Shape::Replica {
-            add(Step::Replicate, &|next| next.servers[1] = Server { is_demoted: true, ..next.servers[0].clone() });
+        let Rules { shape, quorum, beats_name_a_time, vouched_before, .. } = self.0;
+        let has_sentinels = shape != Shape::Replica;
+        add(Step::Tick, &|next| next.tick(self.bound() + 1));
+        if !has_sentinels {
+            add(Step::Replicate, &|next| {
+                next.follower.is_beat_unread |= next.servers[1].beat != next.replicated.beat;
+                (next.servers[1], next.replicated) = (next.replicated, next.servers[0]);
+            });
         } else if state.is_cut {
             add(Step::Heal, &|next| next.is_cut = false);
             if state.named[1] == 0 {
-                add(Step::FailOver, &|next| (next.named[1], next.named[2]) = (1, 1));
+                add(Step::FailOver, &|next| next.named = [0, 1, 1]);
             }
-        } else {
-            if !state.has_been_cut {
-                add(Step::Cut, &|next| (next.is_cut, next.has_been_cut) = (true, true));
-            }
-            if state.named[1] == 1 && !state.servers[0].is_demoted {
-                add(Step::Demote, &|next| {
-                    next.named[0] = 1;
-                    next.servers[0].is_demoted = true;
-                });
-            }
+        } else if state.named[1] == 0 {
+            add(Step::Cut, &|next| next.is_cut = true);
+        } else if !state.servers[0].is_demoted {
+            add(Step::Demote, &|next| {
+                next.named[0] = 1;
+                next.servers[0].is_demoted = true;
+            });
         }
-        for process in 0..2 {
-            let own = &state.processes[process];
-            let named = self.named(state, process);
-            let is_reached = Self::reaches(state, process, own.server);
-            if let Some(server) = named
-                && server != own.server
-                && shape != Shape::Replica
-                && Self::reaches(state, process, server)
-            {
-                add(Step::Connect(process, server), &|next| {
-                    let time = next.time;
-                    next.processes[process].server = server;
+        for (who, process) in [(Who::Judge, &state.judge), (Who::Revoker, &state.revoker)] {
+            let is_reached = state.reaches(who, process.server);
+            let named = if has_sentinels { self.named(state, who) } else { Some(process.server) };
+            if let Some(server) = named.filter(|server| *server != process.server && state.reaches(who, *server)) {
+                add(Step::Connect(who, server), &|next| {
+                    next.process(who).server = server;
                     if shape == Shape::Asks {
-                        next.processes[process].vouched_at = Some(time);
-                    } else if process == 0 {
-                        let Server { is_revoked, beat, .. } = next.servers[server];
-                        let own = &mut next.processes[0];
-                        own.knows |= is_revoked;
-                        (own.asked, own.read) = (time, beat);
+                        next.process(who).vouched_at = Some(0);
+                    } else if matches!(who, Who::Judge) {
+                        let follower = &mut next.follower;
+                        follower.knows |= next.servers[server].is_revoked;
+                        (follower.asked, follower.is_beat_unread) = (0, false);
                     }
                 });
             }
-            let is_vouched = named == Some(own.server) || !quorum;
-            if is_vouched && is_reached && own.sent.is_none() && !(shape == Shape::Replica && process == 0) {
-                add(Step::Vouch(process), &|next| {
-                    let time = next.time;
-                    let own = &mut next.processes[process];
-                    own.sent = Some((own.server, time));
-                    if shape == Shape::Asks && process == 0 {
-                        own.vouched_at = Some(time);
+            let is_vouched = named == Some(process.server) || !quorum;
+            let may_write = is_reached && is_vouched && (has_sentinels || process.server == 0);
+            if may_write && process.sent.is_none() {
+                add(Step::Vouch(who), &|next| {
+                    let process = next.process(who);
+                    process.sent = Some((process.server, 0));
+                    if shape == Shape::Asks {
+                        process.vouched_at = Some(0);
                     }
                 });
             }
-            if let Some((server, asked)) = own.sent {
-                let now = state.time + state.clocks[0];
-                let vouched = if beats_name_a_time { asked + state.clocks[0] } else { now };
-                add(Step::Beat(server, vouched), &|next| {
-                    next.processes[process].sent = None;
+            if let Some((server, asked)) = process.sent {
+                add(Step::Beat(server), &|next| {
+                    next.process(who).sent = None;
+                    let vouched = if beats_name_a_time { asked } else { 0 };
                     let taken = &mut next.servers[server];
-                    if !taken.is_demoted && taken.beat.is_none_or(|(_, before)| vouched > before) {
-                        taken.beat = Some((now, vouched));
+                    if !taken.is_demoted && taken.beat.is_none_or(|before| vouched < before.vouched) {
+                        taken.beat = Some(Beat { written: 0, vouched });
+                        next.follower.is_beat_unread |= next.judge.server == server;
                     }
-                });
-            }
-            if is_reached && process == 0 && shape != Shape::Asks {
-                add(Step::Read(process), &|next| self.read(next, process));
-            }
-            // Where no majority names it, the write takes effect all the same; it is not answered.
-            let may_revoke = state.answered.is_none() && !state.servers[own.server].is_demoted;
-            if may_revoke && is_reached && is_vouched && process == 1 {
-                add(Step::Revoke(process), &|next| {
-                    let server = next.processes[process].server;
-                    next.servers[server].is_revoked = true;
-                    if !next.is_cut && server == 0 && shape != Shape::Replica {
-                        next.servers[1].is_revoked = true;
-                    }
-                    next.processes[process].knows = true;
-                    next.answered = Some(next.time);
                 });
             }
         }
-        if shape == Shape::Asks {
-            let own = &state.processes[0];
-            if own.answer.is_none() && Self::reaches(state, 0, own.server) {
-                add(Step::Ask, &|next| {
-                    let is_revoked = next.servers[next.processes[0].server].is_revoked;
-                    let own = &mut next.processes[0];
-                    own.answer = Some((is_revoked, next.time, own.vouched_at));
-                });
+        let Process { server, .. } = state.revoker;
+        let is_named = !has_sentinels || !quorum || self.named(state, Who::Revoker) == Some(server);
+        if state.answered.is_none() && state.reaches(Who::Revoker, server) && is_named && !state.servers[server].is_demoted {
+            add(Step::Revoke, &|next| {
+                next.servers[server].is_revoked = true;
+                // What a failover loses is the matter of `lineage`.
+                next.servers[1].is_revoked |= has_sentinels && !next.is_cut;
+                next.answered = Some(0);
+            });
+        }
+        let is_reached = state.reaches(Who::Judge, state.judge.server);
+        let held = state.servers[state.judge.server];
+        match &state.answer {
+            _ if shape != Shape::Asks => {
+                if is_reached {
+                    add(Step::Read, &|next| {
+                        if let Some(beat) = held.beat.filter(|_| state.follower.is_beat_unread) {
+                            let dated = self.date(state, beat).min(self.bound() + 1);
+                            next.follower.beat = Some(next.follower.beat.map_or(dated, |before| before.min(dated)));
+                        }
+                        let follower = &mut next.follower;
+                        follower.knows |= held.is_revoked;
+                        (follower.asked, follower.complete, follower.is_beat_unread) = (0, Some(0), false);
+                    });
+                }
             }
-            if let Some((is_revoked, asked, vouched_before)) = own.answer {
-                let vouched_at = if asked_before { vouched_before } else { own.vouched_at };
-                let is_fresh = vouched_at.is_some_and(|vouched| asked - vouched <= MAX_STALENESS);
-                // The link is permitted as of when it was asked for.
-                let is_late = state.answered.is_some_and(|answered| asked - answered > self.bound());
-                add(Step::Answer, &|next| {
-                    next.processes[0].answer = None;
-                    next.is_late |= !is_revoked && is_fresh && is_late;
-                });
+            None => {
+                if is_reached {
+                    add(Step::Ask, &|next| {
+                        next.answer = Some(Answer {
+                            is_revoked: held.is_revoked,
+                            is_late: next.answered > Some(self.bound()),
+                            asked: 0,
+                            is_vouched: next.judge.vouched_at.is_some_and(|at| at <= MAX_STALENESS),
+                        });
+                    });
+                }
             }
+            Some(answer) => add(Step::Judge, &|next| {
+                let is_vouched_since = !vouched_before && next.judge.vouched_at.is_some_and(|at| at < answer.asked);
+                let is_permitted = (answer.is_vouched || is_vouched_since) && !answer.is_revoked;
+                next.is_permitted_late = is_permitted && answer.is_late;
+                next.answer = None;
+            }),
         }
         steps
     }
 
     fn broken(&self, state: &State) -> Option<&'static str> {
-        let permits = |process: &Process| !process.knows && Self::is_fresh(process, state.time);
-        let is_late = state.is_late || self.is_too_late(state) && permits(&state.processes[0]);
-        is_late.then_some(PERMITTED_TOO_LONG)
+        let Follower { knows, complete, beat, .. } = state.follower;
+        let is_fresh = complete.zip(beat).is_some_and(|(complete, beat)| complete.max(beat) <= MAX_STALENESS);
+        let is_late = state.answered > Some(self.bound());
+        (state.is_permitted_late || is_fresh && !knows && is_late).then_some(PERMITTED_TOO_LONG)
     }
 }
 
@@ -330,7 +375,7 @@ const RULES: Rules = Rules {
     beats_name_a_time: true,
     dated_by_the_read_before: true,
     replicas_by_the_clock: true,
-    asked_before: true,
+    vouched_before: true,
 };
 const ASKS: Rules = Rules { shape: Shape::Asks, ..RULES };
 const REPLICA: Rules = Rules { shape: Shape::Replica, ..RULES };
@@ -371,6 +416,6 @@ fn where_a_beat_counts_from_its_read_a_replica_that_lags_looks_fresh() {
 }
 
 #[test]
-fn where_the_sentinels_may_be_asked_after_the_server_another_ones_answer_counts_as_the_masters() {
-    breaks(&Freshness(Rules { asked_before: false, ..ASKS }), PERMITTED_TOO_LONG);
+fn where_the_sentinels_are_asked_after_the_server_an_old_masters_answer_counts_as_the_new_ones() {
+    breaks(&Freshness(Rules { vouched_before: false, ..ASKS }), PERMITTED_TOO_LONG);
 }
