@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +15,17 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::answers::AnswerStore;
-use crate::clients::{Client, ClientStore, FileClients, Limiter, Registry, Role};
+use crate::clients::{Client, ClientStore, FileClients, Limiter, OPERATOR, Registry, Role};
 use crate::clock::{Clock, SystemClock};
 use crate::collection::EdgeKind;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::edge::DirectFiles;
+use crate::files;
 use crate::http::inherited::{self, Inherited};
 use crate::http::listen::{Address, Listener};
 use crate::http::slots::Slots;
-use crate::http::{AppState, Audience, Caller, Metrics, OPERATOR, Routes, server};
+use crate::http::{AppState, Audience, Caller, Metrics, Routes, server};
+use crate::http_client::is_here;
 use crate::identity::Logins;
 use crate::keeper::Keeper;
 use crate::key_file::Keys;
@@ -33,12 +34,15 @@ use crate::process;
 use crate::revocation::embedded::EmbeddedStore;
 use crate::revocation::redis::RedisStore;
 use crate::revocation::{Index, RevocationStore};
+use crate::telemetry;
 use crate::token::MintPolicy;
 
 /// The operator's own socket in the data folder: the API without a key, for whoever owns the folder.
 pub const OPERATOR_SOCKET: &str = "operator.sock";
 /// Connections for probes and operators, apart from everybody else's.
 const OPERATOR_CONNECTIONS: usize = 64;
+/// Connections of the API's own listeners, apart from those of downloads.
+const API_CONNECTIONS: usize = 1_024;
 /// How long a process that starts lets downloads wait until it can judge them.
 const START_PATIENCE: Duration = Duration::from_secs(5);
 /// How long it waits before it looks again, at first and at most.
@@ -69,11 +73,10 @@ impl Parts {
         create_data_dir(&config.data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let index = Arc::new(Index::default());
-        let max_ttl = config.bounds.max_ttl;
         let (store, clients, answers): Stores = match &config.store {
             StoreConfig::Embedded => {
                 let (index, clock) = (Arc::clone(&index), Arc::clone(&clock));
-                let store = EmbeddedStore::open(&config.data_dir, index, clock, max_ttl, config.session_window)?;
+                let store = EmbeddedStore::open(&config.data_dir, index, clock, config.bounds, config.session_window)?;
                 (Arc::new(store.clone()), Arc::new(FileClients::new(&config.data_dir)), Arc::new(store))
             }
             StoreConfig::Redis(_) => {
@@ -130,7 +133,7 @@ pub fn open_redis(config: &Config, index: Arc<Index>, clock: Arc<dyn Clock>) -> 
     let StoreConfig::Redis(redis) = &config.store else {
         bail!("`store.url` names no Redis");
     };
-    Ok(RedisStore::new(redis, &config.data_dir, index, clock, config.bounds.max_ttl)?)
+    Ok(RedisStore::new(redis, &config.data_dir, index, clock, config.bounds)?)
 }
 
 /// Makes the data folder, for its owner only.
@@ -138,11 +141,30 @@ pub fn open_redis(config: &Config, index: Arc<Index>, clock: Arc<dyn Clock>) -> 
 /// # Errors
 /// When it cannot be made.
 pub fn create_data_dir(path: &Path) -> Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("the data folder {} cannot be made", path.display()))
+    files::create_folder(path).with_context(|| format!("the data folder {} cannot be made", path.display()))
+}
+
+/// What is open to more than need it, and why that matters. Each may be meant so, as in a container of one's own.
+pub fn exposures(config: &Config) -> Vec<(&'static str, String)> {
+    let mut exposures = Vec::new();
+    if files::is_open_to_all(&config.data_dir) {
+        // Nothing that others put there is believed, but they can take away what is ours.
+        let folder = config.data_dir.display();
+        let why = format!("everybody on the machine may write to {folder} and take files away: `chmod o-w` it");
+        exposures.push(("data folder", why));
+    }
+    let listen = &config.listen;
+    if let (Some(Address::Tcp(download)), Some(Address::Tcp(ops))) = (&listen.download, &listen.ops)
+        && download == ops
+        && !download.rsplit_once(':').is_some_and(|(host, _)| is_here(host))
+    {
+        let why = format!(
+            "everybody who reaches downloads on {ops} also reads /metrics and /readyz there: give `listen.ops` an address of \
+             its own"
+        );
+        exposures.push(("listeners", why));
+    }
+    exposures
 }
 
 /// Reads the keys from wherever they are.
@@ -175,6 +197,8 @@ pub struct App {
     listeners: Vec<(Listener, Routes)>,
     /// Whether sockets were handed over.
     is_activated: bool,
+    /// Whether clients call here: a process that only judges asks the store for none, and needs no right to.
+    takes_clients: bool,
 }
 
 impl App {
@@ -189,20 +213,24 @@ impl App {
                 "`limits.idle_exit` counts only with sockets that were handed over: nobody would start Linkgate again"
             );
         }
-        process::raise_descriptor_limit(config.limits.connections);
+        process::raise_descriptor_limit(config.limits.connections + config.limits.connections.min(API_CONNECTIONS));
         let of_downloads = |(_, audiences): &&(Listener, Vec<Audience>)| audiences.contains(&Audience::Download);
+        let takes_clients = bound.iter().any(|(_, audiences)| audiences.contains(&Audience::Api));
         let download: Option<SocketAddr> =
             bound.iter().find(of_downloads).and_then(|(listener, _)| listener.tcp_address());
         let public_url = config.public_url(download).unwrap_or_default();
 
         let parts = Parts::open(&config)?;
+        for (what, why) in exposures(&config) {
+            warn!(what, "{why}");
+        }
         let state = parts.into_state(&config, public_url)?;
         let mut listeners: Vec<_> =
             bound.into_iter().map(|(listener, audiences)| (listener, Routes::new(&state, &audiences, None))).collect();
         if config.store == StoreConfig::Embedded {
             listeners.extend(operator_socket(&config, &state).await);
         }
-        Ok(Self { state, config, config_file, overrides, listeners, is_activated })
+        Ok(Self { state, config, config_file, overrides, listeners, is_activated, takes_clients })
     }
 
     /// The hosts and ports that were bound.
@@ -212,8 +240,10 @@ impl App {
 
     /// Puts the configured clients and the store's in force.
     pub async fn load_clients(&self) {
-        // The keeper says why, if it stays so.
-        let _ = self.state.refresh_clients().await;
+        if self.takes_clients {
+            // The keeper says why it does not work, if it stays so.
+            let _ = self.state.refresh_clients().await;
+        }
     }
 
     /// Answers until `stop` turns true, or nobody came for `limits.idle_exit`; then drains.
@@ -221,15 +251,21 @@ impl App {
     /// # Errors
     /// When a task that must not end has ended: the process is not to be trusted any more.
     pub async fn run(self, stop: watch::Receiver<bool>, reload: watch::Receiver<()>) -> Result<()> {
-        let Self { state, config, config_file, overrides, listeners, is_activated } = self;
+        let Self { state, config, config_file, overrides, listeners, is_activated, takes_clients } = self;
         let limits = config.limits;
         let slots = Slots::new(limits.connections, Arc::clone(&state.clock));
+        // Revoking must get through when downloads have taken every slot.
+        let api_slots = Slots::new(limits.connections.min(API_CONNECTIONS), Arc::clone(&state.clock));
         let apart = || Slots::new(OPERATOR_CONNECTIONS, Arc::clone(&state.clock));
         let (drain, draining) = watch::channel(false);
         let (judges, judging) = watch::channel(false);
         let mut servers = JoinSet::new();
         for (listener, routes) in listeners {
-            let slots = if routes.is_for_operators() { apart() } else { Arc::clone(&slots) };
+            let slots = match &routes {
+                routes if routes.is_for_operators() => apart(),
+                routes if routes.has_downloads() => Arc::clone(&slots),
+                _ => Arc::clone(&api_slots),
+            };
             let (mut judging, draining) = (judging.clone(), draining.clone());
             servers.spawn(async move {
                 if routes.is_for_downloads_alone() {
@@ -258,12 +294,13 @@ impl App {
             let logins = Arc::clone(&state.logins);
             async move { logins.follow().await }
         });
-        let keeper = Keeper::new(state, config_file, overrides, config.key_source);
+        keepers.spawn(telemetry::keep_time());
+        let keeper = Keeper::new(state, config_file, overrides, config.key_source, takes_clients);
         keepers.spawn(keeper.run(reload));
 
         let deserted = async {
             match limits.idle_exit {
-                Some(span) if is_activated => slots.desertion(span).await,
+                Some(span) if is_activated => Slots::desertion(&[slots, api_slots], span).await,
                 _ => pending().await,
             }
         };

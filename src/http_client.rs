@@ -3,6 +3,7 @@
 //! It follows no redirect, knows no proxy, keeps no connection and no cookie. How long a request may take is for the
 //! caller to say; how much of an answer is read, too. TLS trusts the authorities that the system trusts.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,6 +33,18 @@ pub enum ClientError {
     TooLarge(usize),
     #[error("the answer broke off")]
     Cut,
+}
+
+/// Whether no one on the way can read what is sent to a URL: it is encrypted, or stays on this machine.
+pub fn is_private(to: &Uri) -> bool {
+    to.scheme_str() == Some("https") || to.host().is_some_and(is_here)
+}
+
+/// Whether a host, as it stands in URLs, is this very machine.
+pub fn is_here(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Sends a request to the host of a URL, encrypted when its scheme is `https`. The request names its own target and

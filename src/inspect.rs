@@ -5,12 +5,12 @@ use std::fmt::Display;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::clock::{Moment, Rfc3339};
+use crate::clock::{Moment, Rfc3339, UnixMillis};
 use crate::collection::Collection;
-use crate::mint::{Signing, examine_in};
+use crate::mint::Signing;
 use crate::revocation::{Denied, Download, Kind, RevocationView, StalenessPolicy, Tally, Target, admit, covers};
 use crate::token::{
-    Examined, KeyId, Malformed, Presentation, Refusal, TokenBuffer, UntrustedToken, VerifiedToken, outcomes,
+    Examined, KeyId, Malformed, Presentation, Refusal, TokenBuffer, UntrustedToken, VerifiedToken, examine, outcomes,
 };
 
 /// What there is to say about a link.
@@ -135,8 +135,9 @@ impl Signing {
         link: &str,
         revocations: &dyn RevocationView,
         staleness: StalenessPolicy,
-        now: Moment,
+        (now, latest_issue): (Moment, UnixMillis),
     ) -> Inspection {
+        let presentation = Presentation::of_an_onlooker(now.wall, latest_issue);
         let keyring = self.keyring.load();
         let mut unauthentic = Inspection::refused(403, "malformed", "this is not a link of ours".into());
         for (collection, token) in self.candidates(link) {
@@ -145,8 +146,13 @@ impl Signing {
                 Ok(token) => token,
                 Err(malformed) => return Inspection::malformed(malformed),
             };
-            match examine_in(collection, token, &keyring, now.wall) {
-                Ok(examined) => return judged(&examined, collection, revocations, staleness, now),
+            match examine(token, collection.rules(), &keyring, presentation) {
+                Ok(examined) => {
+                    let mut inspection = judged(&examined, revocations, staleness, now);
+                    inspection.checks =
+                        checks(&examined.token, (collection, presentation), revocations, staleness, now);
+                    return inspection;
+                }
                 Err(refusal) => unauthentic = Inspection::refused(403, refusal.name(), refusal.to_string()),
             }
         }
@@ -156,7 +162,6 @@ impl Signing {
 
 fn judged(
     examined: &Examined<'_>,
-    collection: &Collection,
     revocations: &dyn RevocationView,
     staleness: StalenessPolicy,
     now: Moment,
@@ -182,7 +187,6 @@ fn judged(
         (Ok(()), Ok(_)) => Inspection::permitted(),
     };
     inspection.authentic = true;
-    inspection.checks = checks(&examined.token, collection, revocations, staleness, now);
     inspection.contents = Some(contents);
     inspection
 }
@@ -190,12 +194,11 @@ fn judged(
 /// Each check by itself, those included that an earlier failure keeps from deciding.
 fn checks(
     token: &VerifiedToken<'_>,
-    collection: &Collection,
+    (collection, presentation): (&Collection, Presentation),
     revocations: &dyn RevocationView,
     staleness: StalenessPolicy,
     now: Moment,
 ) -> Vec<Check> {
-    let presentation = Presentation { now: now.wall, client_address: None, resumes: false };
     let mut checks = vec![Check::of("signature", Ok::<_, Refusal>(()))];
     checks.extend(outcomes(token.claims(), collection.rules(), presentation).map(|(name, outcome)| match outcome {
         Err(Refusal::OutsideNetworks) => Check::unknown(name, "it depends on who asks"),

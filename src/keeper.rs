@@ -28,6 +28,8 @@ pub struct Keeper {
     config_file: Option<PathBuf>,
     overrides: Overrides,
     key_source: KeySource,
+    /// Whether there is anybody whose keys the store would have to be asked for.
+    takes_clients: bool,
     /// What of the keys' use stands in the store, and when it was last written there.
     noted: Uses,
     noted_at: Option<Duration>,
@@ -40,8 +42,9 @@ impl Keeper {
         config_file: Option<PathBuf>,
         overrides: Overrides,
         key_source: KeySource,
+        takes_clients: bool,
     ) -> Self {
-        Self { state, config_file, overrides, key_source, noted: Uses::new(), noted_at: None }
+        Self { state, config_file, overrides, key_source, takes_clients, noted: Uses::new(), noted_at: None }
     }
 
     /// Runs for as long as the process does.
@@ -69,6 +72,9 @@ impl Keeper {
             if changed != keys_seen {
                 keys_seen = changed;
                 self.reload_keys();
+            }
+            if !self.takes_clients {
+                continue;
             }
             // A store that hangs must not hold up the keys.
             let refreshed = tokio::time::timeout(WATCH_INTERVAL, self.state.refresh_clients())

@@ -1,12 +1,22 @@
 //! The key file: `keys.toml`, mode 0600, changed whole or not at all.
+//!
+//! | whose file | may also be read by | so that |
+//! | --- | --- | --- |
+//! | this process's user's | – | its owner closes it |
+//! | root's, read by another user | its group | secrets can be handed over: `fsGroup`, systemd credentials |
+//! | anybody's, on a file system that is mounted read-only | everybody | mounted secrets work as they come: their mode cannot be changed there |
+//!
+//! One that everybody may write to, or that another user may have put there, is never used.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -21,6 +31,8 @@ use crate::token::{KeyEntry, KeyId, KeyState, Keyring, KeyringError, Secret};
 pub const FILE_NAME: &str = "keys.toml";
 /// The variable that can hold the contents of a key file.
 pub const VARIABLE: &str = "LINKGATE_KEYS";
+/// The user who hands over secrets.
+const ROOT: u32 = 0;
 /// Secrets that stand in the published test vectors: SHA-256 or SHA-512 of this and the key's number.
 const PUBLISHED: &str = "linkgate test vector key ";
 const PUBLISHED_IDS: [u32; 4] = [7, 8, 9, u32::MAX];
@@ -49,6 +61,11 @@ pub enum KeyFileError {
     Missing(PathBuf),
     #[error("the key file {0} can be read by others (mode {1:03o}): run `chmod 600 {0}`")]
     TooOpen(PathBuf, u32),
+    #[error(
+        "the key file {0} is root's and open to everybody (mode {1:03o}): give it the group of Linkgate's user and run \
+         `chmod 640 {0}`, or mount it read-only"
+    )]
+    OpenToAll(PathBuf, u32),
     #[error("the key file {0} cannot be used: {1}")]
     Io(PathBuf, io::Error),
     #[error("{0} is not a key file: {1}")]
@@ -118,11 +135,16 @@ impl Keys {
             ErrorKind::NotFound => KeyFileError::Missing(path.to_owned()),
             _ => KeyFileError::Io(path.to_owned(), error),
         };
-        let mode = std::fs::metadata(path).map_err(io)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(KeyFileError::TooOpen(path.to_owned(), mode));
+        let (mut file, found) = files::open(path).map_err(io)?;
+        let mode = found.mode() & 0o777;
+        let is_handed_over = found.uid() == ROOT && !geteuid().is_root();
+        let flags = fstatvfs(&file).map_err(|error| io(error.into()))?.f_flag;
+        if !flags.contains(StatVfsMountFlags::RDONLY) && mode & forbidden(is_handed_over) != 0 {
+            let error = if is_handed_over { KeyFileError::OpenToAll } else { KeyFileError::TooOpen };
+            return Err(error(path.to_owned(), mode));
         }
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(io)?);
+        let mut text = Zeroizing::new(String::new());
+        file.read_to_string(&mut text).map_err(io)?;
         Self::parse(&path.display().to_string(), &text)
     }
 
@@ -230,6 +252,11 @@ impl Keys {
     }
 }
 
+/// What of a file's mode lets in those who must not come in. What root hands over is for a group.
+const fn forbidden(is_handed_over: bool) -> u32 {
+    if is_handed_over { 0o007 } else { 0o077 }
+}
+
 fn is_published(secret: &Secret) -> bool {
     PUBLISHED_IDS.iter().any(|id| {
         let text = format!("{PUBLISHED}{id}");
@@ -239,6 +266,8 @@ fn is_published(secret: &Secret) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_700_000_000_000);

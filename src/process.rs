@@ -9,6 +9,22 @@ use tracing::warn;
 /// Descriptors for everything but connections: files that are sent, the store, listeners.
 const OTHER_DESCRIPTORS: u64 = 256;
 
+/// The variable that lets a core file be written, for debugging; it would hold the keys.
+pub const ALLOW_CORE_DUMPS: &str = "LINKGATE_ALLOW_CORE_DUMPS";
+
+/// Keeps what is in memory, such as keys, out of core files and out of the sight of other processes of the same user
+/// (`PR_SET_DUMPABLE`, prctl(2)). Called first thing.
+///
+/// # Errors
+/// When the system does not do it.
+pub fn shut_memory() -> std::io::Result<()> {
+    let limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    // A core that is piped into a program (core_pattern) knows no limit; this holds for it, too.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(limited?)
+}
+
 /// Tells the service manager (`sd_notify(3)`), where there is one.
 pub fn tell_manager(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

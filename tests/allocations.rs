@@ -10,7 +10,7 @@ use linkgate::app::{App, create_data_dir};
 use linkgate::clock::{Clock, SystemClock};
 use linkgate::config::{Config, KeySource, Overrides};
 use linkgate::key_file::Keys;
-use linkgate::mint::MintRequest;
+use linkgate::mint::{Dates, MintRequest};
 use linkgate::revocation::{Index, RevocationView, admit};
 use linkgate::token::{MintPolicy, TokenBuffer, UntrustedToken, verify};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,7 +115,7 @@ fn request(app: &App) -> String {
     let request = MintRequest { path: "a.jpg".into(), ..MintRequest::default() };
     let now = app.state.clock.now().wall;
     let mint = |view: &dyn RevocationView| {
-        app.state.signing.mint(&request, "backend", &MintPolicy::unbounded(), view, now).unwrap().url
+        app.state.signing.mint(&request, "backend", &MintPolicy::unbounded(), view, Dates::at(now)).unwrap().url
     };
     let url = Index::default().look(mint);
     let path = url.strip_prefix("https://files.example").unwrap();

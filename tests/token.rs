@@ -61,9 +61,15 @@ fn rules(vector: &Value) -> CollectionRules<'_> {
     }
 }
 
+/// How far a clock may be from the true time, where a vector says nothing.
+const USUAL_LEEWAY_MS: u64 = 15_000;
+
 fn presentation(vector: &Value) -> Presentation {
+    let now = UnixMillis(vector["now_ms"].as_u64().unwrap());
+    let leeway = Duration::from_millis(vector["leeway_ms"].as_u64().unwrap_or(USUAL_LEEWAY_MS));
     Presentation {
-        now: UnixMillis(vector["now_ms"].as_u64().unwrap()),
+        now,
+        latest_issue: now.plus(leeway * 2),
         client_address: vector["client_address"].as_str().map(|address| address.parse().unwrap()),
         resumes: vector["resumes"] == true,
     }
@@ -157,7 +163,11 @@ fn own_rules() -> CollectionRules<'static> {
 }
 
 fn here() -> Presentation {
-    Presentation { now: NOW, client_address: None, resumes: false }
+    at(NOW)
+}
+
+fn at(now: UnixMillis) -> Presentation {
+    Presentation::of_an_onlooker(now, now)
 }
 
 fn claims(path: &str) -> Claims<'_> {
@@ -212,13 +222,7 @@ fn a_link_ends_at_its_expiry_to_the_millisecond() {
     let accepted_at = |now: u64| {
         let mut buffer = TokenBuffer::default();
         let token = UntrustedToken::parse(&own_token([1; 16]), &mut buffer).unwrap();
-        verify(
-            token,
-            own_rules(),
-            &keyring,
-            Presentation { now: UnixMillis(now), client_address: None, resumes: false },
-        )
-        .is_ok()
+        verify(token, own_rules(), &keyring, at(UnixMillis(now))).is_ok()
     };
     assert!(accepted_at(end.0 - 1));
     assert!(!accepted_at(end.0));
@@ -280,7 +284,7 @@ proptest! {
         let mut buffer = TokenBuffer::default();
         let token = UntrustedToken::parse(&text, &mut buffer).unwrap();
         let client_address = networks.first().map(IpNet::addr);
-        let verified = verify(token, own_rules(), &keyring, Presentation { now: NOW, client_address, resumes: false }).unwrap();
+        let verified = verify(token, own_rules(), &keyring, Presentation { client_address, ..here() }).unwrap();
         prop_assert_eq!(verified.claims(), &wanted);
         prop_assert_eq!(verified.id(), TokenId(id));
     }

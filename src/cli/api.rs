@@ -19,7 +19,7 @@ use crate::app::{self, OPERATOR_SOCKET, Parts};
 use crate::config::{Config, StoreConfig};
 use crate::http::listen::Peer;
 use crate::http::{Audience, Routes};
-use crate::http_client;
+use crate::http_client::{self, is_private};
 
 const API_KEY: &str = "LINKGATE_API_KEY";
 /// How long a server may take.
@@ -31,18 +31,48 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A way to the API.
 pub enum Api {
-    Remote { base: Uri, key: String },
+    Remote(Remote),
     Socket(std::path::PathBuf),
     Local(Box<Routes>),
+}
+
+/// A distant server, and the key that may be sent to it.
+pub struct Remote {
+    base: Uri,
+    key: String,
+}
+
+impl Remote {
+    /// Checks a URL before a key is read for it.
+    ///
+    /// # Errors
+    /// When it is none, or the key could be read on the way and that is not what was asked for.
+    fn new(url: &str, is_plain_allowed: bool) -> Result<Self> {
+        const EXPECTED: &str = "--server must be a URL such as https://links.example.com or http://127.0.0.1:8081";
+        let base: Uri = url.parse().context(EXPECTED)?;
+        let authority = base.authority().context(EXPECTED)?;
+        if authority.host().is_empty() || !matches!(base.scheme_str(), None | Some("http" | "https")) {
+            bail!(EXPECTED);
+        }
+        if authority.as_str().contains('@') {
+            bail!("--server takes no user or password: set {API_KEY} to an API key");
+        }
+        if !is_private(&base) && !is_plain_allowed {
+            bail!(
+                "the API key would go to {authority} in clear text: use https://, or say --plain-http \
+                 (LINKGATE_PLAIN_HTTP=true) where the network encrypts by itself"
+            );
+        }
+        let key = std::env::var(API_KEY).map_err(|_| anyhow!("set {API_KEY} to an API key for {base}"))?;
+        Ok(Self { base, key })
+    }
 }
 
 impl Api {
     /// The server that was named, else the one that runs on this data folder, else this process.
     pub async fn connect(server: &Server, config: &Config) -> Result<Self> {
         if let Some(url) = &server.server {
-            let base: Uri = url.parse().context("--server must be a URL such as http://127.0.0.1:8081")?;
-            let key = std::env::var(API_KEY).map_err(|_| anyhow!("set {API_KEY} to an API key for {url}"))?;
-            return Ok(Self::Remote { base, key });
+            return Ok(Self::Remote(Remote::new(url, server.plain_http)?));
         }
         let socket = config.data_dir.join(OPERATOR_SOCKET);
         if config.store == StoreConfig::Embedded && UnixStream::connect(&socket).await.is_ok() {
@@ -97,7 +127,7 @@ impl Api {
                     let request = request.uri(path).header(HOST, "localhost").body(Full::from(body))?;
                     read(http_client::send_to_socket(socket, request).await?).await
                 }
-                Self::Remote { base, key } => {
+                Self::Remote(Remote { base, key }) => {
                     let host = base.authority().context("--server names no host")?.as_str();
                     let prefix = base.path().trim_end_matches('/');
                     let request = request

@@ -53,6 +53,7 @@ impl Check {
         let mut findings = Findings::default();
         findings.add(Grade::Ok, "configuration", "every setting is understood");
         check_keys(&config, &mut findings);
+        check_exposure(&config, &mut findings);
         check_media(&config, &mut findings);
         process::runtime()?.block_on(async {
             check_store(&config, &mut findings).await;
@@ -74,6 +75,13 @@ fn check_keys(config: &Config, findings: &mut Findings) {
     match app::read_keys(&config.key_source).and_then(|keys| Ok(keys.keyring()?)) {
         Ok(keyring) => findings.add(Grade::Ok, "keys", format!("key {} signs", keyring.active_id())),
         Err(error) => findings.add(Grade::Error, "keys", format!("{error:#}")),
+    }
+}
+
+/// What is open to more than need it.
+fn check_exposure(config: &Config, findings: &mut Findings) {
+    for (what, why) in app::exposures(config) {
+        findings.add(Grade::Warning, what, why);
     }
 }
 

@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 use super::api::Api;
 use super::{Common, Failure, Outcome, Server};
 use crate::app;
+use crate::clients::OPERATOR;
 use crate::clock::{Clock, SystemClock};
-use crate::mint::{MintRequest, Signing};
+use crate::mint::{Dates, MintRequest, Signing};
 use crate::process;
 use crate::revocation::Index;
 use crate::span::parse_span;
@@ -63,7 +64,7 @@ pub struct Mint {
     #[arg(long)]
     stable: bool,
     /// The client that the link is made in the name of, when it is made here.
-    #[arg(long, default_value = "operator", conflicts_with = "server")]
+    #[arg(long, default_value = OPERATOR, conflicts_with = "server")]
     client: String,
     #[command(flatten)]
     server: Server,
@@ -96,8 +97,9 @@ impl Mint {
             };
             let request: MintRequest = serde_json::from_value(body)?;
             let policy = MintPolicy::unbounded();
-            let now = SystemClock::new().now().wall;
-            let link = Index::default().look(|nothing| signing.mint(&request, &self.client, &policy, nothing, now))?;
+            let dates = Dates::at(SystemClock::new().now().wall);
+            let link =
+                Index::default().look(|nothing| signing.mint(&request, &self.client, &policy, nothing, dates))?;
             serde_json::to_value(link)?
         };
         common.output().print(&link, |link| link["url"].as_str().unwrap_or_default().to_owned())?;

@@ -61,6 +61,10 @@ pub struct Server {
     /// API of a running Linkgate, such as http://127.0.0.1:8081; the API key is taken from LINKGATE_API_KEY.
     #[arg(long, value_name = "URL", env = "LINKGATE_SERVER")]
     server: Option<String>,
+    /// Send the API key to a distant server over http:// too, where everybody on the way can read it: for networks that
+    /// encrypt by themselves.
+    #[arg(long, env = "LINKGATE_PLAIN_HTTP", value_parser = switch)]
+    plain_http: bool,
 }
 
 #[derive(Subcommand)]
@@ -141,8 +145,26 @@ impl Common {
     }
 }
 
+/// Reads what a variable says that switches something on; empty is off.
+fn switch(text: &str) -> Result<bool, &'static str> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        "1" | "true" | "yes" | "on" => Ok(true),
+        _ => Err("expected true or false"),
+    }
+}
+
+fn is_switched_on(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|text| switch(&text) == Ok(true))
+}
+
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
+    if !is_switched_on(process::ALLOW_CORE_DUMPS)
+        && let Err(error) = process::shut_memory()
+    {
+        eprintln!("warning: a core file of this process would hold its keys, and cannot be prevented: {error}");
+    }
     process::install_crypto();
     let Cli { common, command } = Cli::parse();
     let outcome = match command {

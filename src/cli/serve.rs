@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use super::output::line;
 use super::{Common, Outcome};
 use crate::app::{self, App};
-use crate::clients::{Administration, ClientStore, FileClients, PolicyRecord, Role, Uses};
+use crate::clients::{Administration, ClientStore, FileClients, OPERATOR, PolicyRecord, Role, Uses};
 use crate::clock::{Clock, SystemClock};
 use crate::collection::Collection;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
 use crate::key_file::{KeyFileError, Keys};
-use crate::mint::{DEFAULT_COLLECTION, MintRequest};
+use crate::mint::{DEFAULT_COLLECTION, Dates, MintRequest};
 use crate::process;
 use crate::revocation::Index;
 use crate::telemetry;
@@ -126,8 +126,8 @@ fn first_link(app: &App) -> anyhow::Result<Option<String>> {
     let request = MintRequest { path, ..MintRequest::default() };
     let policy = MintPolicy::unbounded();
     // Nothing that was revoked before stands in the way of a fresh example.
-    let now = state.clock.now().wall;
-    let link = Index::default().look(|nothing| state.signing.mint(&request, "operator", &policy, nothing, now))?;
+    let dates = Dates::at(state.clock.now().wall);
+    let link = Index::default().look(|nothing| state.signing.mint(&request, OPERATOR, &policy, nothing, dates))?;
     Ok(Some(link.url))
 }
 

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::changes::{self, Change, ClientPatch, Condition, Refusal};
 use super::record::{ClientRecord, KeyRecord, PolicyRecord};
-use super::{ApiKey, ChangeError, Client, ClientStore, Clients, Role, Uses, use_name};
+use super::{ApiKey, ChangeError, Client, ClientStore, Clients, Role, Uses, is_reserved, use_name};
 use crate::clock::{Rfc3339, UnixMillis};
 
 /// Whoever changes clients, and what that takes.
@@ -36,9 +36,14 @@ pub struct ClientView {
     pub policy: PolicyRecord,
     /// Where it is kept: `configuration` or `store`. Only those of the store can be changed over the API.
     pub kept: &'static str,
-    /// One of the store that does not count, as the configuration has a client or an identity provider of its name.
+    /// One of the store that does not count, as the configuration has a client or an identity provider of its name, or
+    /// its name stands for Linkgate itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadowed: bool,
+    /// When it was added; not known of clients in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub created_at: Option<Rfc3339>,
     /// Its keys, in the order in which they were made.
     pub keys: Vec<KeyView>,
     /// Another one whenever roles, policy or keys are others.
@@ -84,7 +89,7 @@ impl Administration<'_> {
         let mut views: Vec<_> =
             self.configured.iter().map(|client| view(&client.name, &client.into(), CONFIGURATION, &uses)).collect();
         views.extend(stored.iter().map(|(name, record)| {
-            let shadowed = self.is_configured(name) || (self.is_provider)(name);
+            let shadowed = self.is_configured(name) || (self.is_provider)(name) || is_reserved(name);
             ClientView { shadowed, ..view(name, record, STORE, &uses) }
         }));
         views.sort_by(|a, b| a.name.cmp(&b.name).then(a.shadowed.cmp(&b.shadowed)));
@@ -115,7 +120,7 @@ impl Administration<'_> {
         if (self.is_provider)(name) {
             return Err(Refusal::ProvidersName(name.to_owned()).into());
         }
-        let record = ClientRecord { roles, policy, keys: Vec::new() };
+        let record = ClientRecord { roles, policy, keys: Vec::new(), created_at: Some(Rfc3339(self.now)) };
         self.check_collections(&record)?;
         let (key, written) = self.new_key(name);
         let change = self.store.change(&|clients| changes::add(clients, name, &record, &written)).await?;
@@ -240,6 +245,7 @@ fn view(name: &str, record: &ClientRecord, kept: &'static str, uses: &Uses) -> C
         policy: record.policy.clone(),
         kept,
         shadowed: false,
+        created_at: record.created_at,
         keys: record.keys.iter().filter_map(key).collect(),
         tag: changes::tag(record),
     }

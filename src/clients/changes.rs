@@ -100,7 +100,7 @@ impl ClientPatch {
         let mut target = serde_json::to_value(now).map_err(wrong)?;
         merge(&mut target, &Value::Object(self.0.clone()));
         let Changeable { roles, policy } = serde_json::from_value(target).map_err(wrong)?;
-        Ok(ClientRecord { roles, policy, keys: record.keys.clone() })
+        Ok(ClientRecord { roles, policy, ..record.clone() })
     }
 }
 
@@ -222,6 +222,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::clock::{Rfc3339, UnixMillis};
     use crate::token::Feature;
 
     fn key(number: u8) -> KeyRecord {
@@ -233,6 +234,7 @@ mod tests {
             roles: roles.to_vec(),
             policy: PolicyRecord { allow: vec!["a/**".into()], max_ttl: Some(60), ..PolicyRecord::default() },
             keys: keys.iter().copied().map(key).collect(),
+            created_at: Some(Rfc3339(UnixMillis(1_000))),
         }
     }
 
@@ -249,6 +251,7 @@ mod tests {
         assert_eq!((&after.policy.allow, after.policy.max_ttl), (&before.policy.allow, Some(60)));
         assert_eq!((after.policy.require, after.policy.links_per_second), (vec![Feature::Stable], Some(5)));
         assert_eq!((after.roles, after.keys), (before.roles, before.keys));
+        assert_eq!(after.created_at, before.created_at);
         assert_eq!(patched(&json!({ "policy": { "max_ttl": null } })).unwrap().policy.max_ttl, None);
         assert_eq!(patched(&json!({ "policy": { "allow": ["b", "c"] } })).unwrap().policy.allow, ["b", "c"]);
         assert_eq!(patched(&json!({ "policy": null })).unwrap().policy, PolicyRecord::default());

@@ -29,7 +29,8 @@ impl FileClients {
     }
 
     fn lock(&self) -> Result<File, StoreError> {
-        let lock = File::create(self.path.with_extension("lock")).map_err(|error| failed(&self.path, &error))?;
+        let path = self.path.with_extension("lock");
+        let lock = files::own(&path).map_err(|error| failed(&path, &error))?;
         lock.lock().map_err(|error| failed(&self.path, &error))?;
         Ok(lock)
     }
@@ -46,7 +47,7 @@ impl FileClients {
 }
 
 fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, StoreError> {
-    match std::fs::read(path) {
+    match files::read(path) {
         Ok(text) => {
             serde_json::from_slice(&text).map_err(|error| StoreError::Foreign(format!("{}: {error}", path.display())))
         }

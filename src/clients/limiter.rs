@@ -1,7 +1,10 @@
-//! Who may go on: a client's requests and links, and the links of each of its subjects, counted by this process.
+//! Who may go on: a client's requests and links, and those of each of its subjects, counted by this process.
 //!
-//! Buckets go by the client's name and the subject, never by an object: whoever comes with the same name draws from the
-//! same bucket, however it has proved who it is.
+//! A subject draws from its own bucket first. What that refuses takes nothing from the others: one subject alone
+//! cannot use up what all share.
+//!
+//! Buckets go by the client's name, its generation and the subject, never by an object: all who come with the same name
+//! draw from the same bucket, however they have proved it; a client that was removed and added again does not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,10 +17,17 @@ const CLIENT_ROOM: usize = 8_192;
 /// Subjects whose buckets are not full at the same time: about a megabyte.
 const SUBJECT_ROOM: usize = 65_536;
 
+/// How many parts a shared limit has, when a login's own is not said.
+const PARTS: u32 = 10;
+/// The least part.
+const LEAST_PART: u32 = 5;
+
 /// How fast a client may go; what is `None` is not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateRules {
     pub requests: Option<Quota>,
+    /// For each login's subject by itself.
+    pub subject_requests: Option<Quota>,
     pub links: Option<Quota>,
     /// For each subject by itself.
     pub subject_links: Option<Quota>,
@@ -25,15 +35,32 @@ pub struct RateRules {
 
 impl RateRules {
     /// Whether nothing is limited.
-    pub const fn is_empty(&self) -> bool {
-        self.requests.is_none() && self.links.is_none() && self.subject_links.is_none()
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
     }
 
     /// Those there are, in the order in which they are told.
     pub fn iter(&self) -> impl Iterator<Item = (Limit, Quota)> {
-        [(Limit::Requests, self.requests), (Limit::Links, self.links), (Limit::SubjectLinks, self.subject_links)]
-            .into_iter()
-            .filter_map(|(limit, quota)| Some((limit, quota?)))
+        [
+            (Limit::Requests, self.requests),
+            (Limit::SubjectRequests, self.subject_requests),
+            (Limit::Links, self.links),
+            (Limit::SubjectLinks, self.subject_links),
+        ]
+        .into_iter()
+        .filter_map(|(limit, quota)| Some((limit, quota?)))
+    }
+
+    /// Gives each login a part of what all share, where its own is not said: a tenth, and at least [`LEAST_PART`]. As
+    /// many links at once as all may have, so that no batch is refused that fits in the shared limit.
+    #[must_use]
+    pub fn with_parts(mut self) -> Self {
+        let part = |whole: u32| u64::from((whole / PARTS).max(LEAST_PART));
+        let requests = |all: Quota| Quota::new(part(all.per_second()), Some(part(all.burst())));
+        let links = |all: Quota| Quota::new(part(all.per_second()), Some(all.burst().into()));
+        self.subject_requests = self.subject_requests.or_else(|| requests(self.requests?));
+        self.subject_links = self.subject_links.or_else(|| links(self.links?));
+        self
     }
 }
 
@@ -41,6 +68,7 @@ impl RateRules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     Requests,
+    SubjectRequests,
     Links,
     SubjectLinks,
 }
@@ -50,6 +78,7 @@ impl Limit {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Requests => "requests",
+            Self::SubjectRequests => "subject-requests",
             Self::Links => "links",
             Self::SubjectLinks => "subject-links",
         }
@@ -59,6 +88,7 @@ impl Limit {
     pub const fn rule(self) -> &'static str {
         match self {
             Self::Requests => "requests_per_second",
+            Self::SubjectRequests => "subject_requests_per_second",
             Self::Links => "links_per_second",
             Self::SubjectLinks => "subject_links_per_second",
         }
@@ -68,6 +98,7 @@ impl Limit {
     pub const fn burst_rule(self) -> &'static str {
         match self {
             Self::Requests => "requests_burst",
+            Self::SubjectRequests => "subject_requests_burst",
             Self::Links => "links_burst",
             Self::SubjectLinks => "subject_links_burst",
         }
@@ -95,16 +126,18 @@ impl Exceeded {
 /// Everybody's buckets.
 pub struct Limiter {
     requests: Buckets,
+    subject_requests: Buckets,
     links: Buckets,
-    subjects: Buckets,
+    subject_links: Buckets,
 }
 
 impl Default for Limiter {
     fn default() -> Self {
         Self {
             requests: Buckets::new(CLIENT_ROOM),
+            subject_requests: Buckets::new(SUBJECT_ROOM),
             links: Buckets::new(CLIENT_ROOM),
-            subjects: Buckets::new(SUBJECT_ROOM),
+            subject_links: Buckets::new(SUBJECT_ROOM),
         }
     }
 }
@@ -115,9 +148,12 @@ impl Limiter {
     /// # Errors
     /// When the client must wait.
     pub fn admit_request(&self, client: &Client, now: Duration) -> Result<(), Exceeded> {
-        let Some(quota) = client.rates.requests else { return Ok(()) };
-        let id = self.requests.id(client.name.as_str());
-        self.requests.take(id, quota, now, 1).map_err(|shortage| Exceeded::new(Limit::Requests, quota, 1, shortage))
+        let (owner, mut taken) = (owner(client), Taken::at(now));
+        if let Some(subject) = client.policy.subject.as_deref() {
+            let id = self.subject_requests.id((owner, subject));
+            taken.take(&self.subject_requests, id, Limit::SubjectRequests, client.rates.subject_requests, 1)?;
+        }
+        taken.take(&self.requests, self.requests.id(owner), Limit::Requests, client.rates.requests, 1)
     }
 
     /// Counts links that are asked for, given whom each is for: all of them, or none.
@@ -149,29 +185,12 @@ impl Limiter {
                 return Err(Exceeded::new(limit, quota, asked, Shortage::Never));
             }
         }
-        let mut taken: Vec<(&Buckets, BucketId, Quota, u32)> = Vec::new();
-        let mut take = |buckets, id, limit, quota: Option<Quota>, asked| {
-            let Some(quota) = quota else { return Ok(()) };
-            match Buckets::take(buckets, id, quota, now, asked) {
-                Ok(()) => {
-                    taken.push((buckets, id, quota, asked));
-                    Ok(())
-                }
-                Err(shortage) => {
-                    for (buckets, id, quota, asked) in taken.drain(..) {
-                        buckets.put_back(id, quota, asked);
-                    }
-                    Err(Exceeded::new(limit, quota, asked, shortage))
-                }
-            }
-        };
-        let name = client.name.as_str();
-        take(&self.links, self.links.id(name), Limit::Links, client.rates.links, asked)?;
+        let (owner, mut taken) = (owner(client), Taken::at(now));
         for (subject, asked) in by_subject {
-            let id = self.subjects.id((name, subject));
-            take(&self.subjects, id, Limit::SubjectLinks, client.rates.subject_links, asked)?;
+            let id = self.subject_links.id((owner, subject));
+            taken.take(&self.subject_links, id, Limit::SubjectLinks, client.rates.subject_links, asked)?;
         }
-        Ok(())
+        taken.take(&self.links, self.links.id(owner), Limit::Links, client.rates.links, asked)
     }
 
     /// What is left to a client, and to one of its subjects where that is known.
@@ -181,28 +200,82 @@ impl Limiter {
         subject: Option<&'a str>,
         now: Duration,
     ) -> impl Iterator<Item = (Limit, Level)> + 'a {
-        let name = client.name.as_str();
+        let owner = owner(client);
         client.rates.iter().filter_map(move |(limit, quota)| {
             let level = match limit {
-                Limit::Requests => self.requests.level(self.requests.id(name), quota, now),
-                Limit::Links => self.links.level(self.links.id(name), quota, now),
-                Limit::SubjectLinks => self.subjects.level(self.subjects.id((name, subject?)), quota, now),
+                Limit::Requests => self.requests.level(self.requests.id(owner), quota, now),
+                Limit::SubjectRequests => {
+                    let id = self.subject_requests.id((owner, client.policy.subject.as_deref()?));
+                    self.subject_requests.level(id, quota, now)
+                }
+                Limit::Links => self.links.level(self.links.id(owner), quota, now),
+                Limit::SubjectLinks => self.subject_links.level(self.subject_links.id((owner, subject?)), quota, now),
             };
             Some((limit, level))
         })
     }
 }
 
+/// What was taken out of several buckets so far: all that is wanted, or it is put back.
+struct Taken<'b> {
+    now: Duration,
+    taken: Vec<(&'b Buckets, BucketId, Quota, u32)>,
+}
+
+impl<'b> Taken<'b> {
+    const fn at(now: Duration) -> Self {
+        Self { now, taken: Vec::new() }
+    }
+
+    /// Takes from one more, if it is limited.
+    ///
+    /// # Errors
+    /// When there is not enough; what was taken from the others is put back.
+    fn take(
+        &mut self,
+        buckets: &'b Buckets,
+        id: BucketId,
+        limit: Limit,
+        quota: Option<Quota>,
+        asked: u32,
+    ) -> Result<(), Exceeded> {
+        let Some(quota) = quota else { return Ok(()) };
+        match buckets.take(id, quota, self.now, asked) {
+            Ok(()) => {
+                self.taken.push((buckets, id, quota, asked));
+                Ok(())
+            }
+            Err(shortage) => {
+                for (buckets, id, quota, asked) in self.taken.drain(..) {
+                    buckets.put_back(id, quota, asked);
+                }
+                Err(Exceeded::new(limit, quota, asked, shortage))
+            }
+        }
+    }
+}
+
+/// Whose bucket it is.
+fn owner(client: &Client) -> (&str, u64) {
+    (client.name.as_str(), client.generation())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::UnixMillis;
+    use crate::token::MintPolicy;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn client(name: &str, links: Option<u64>, subject_links: Option<u64>) -> Client {
         let quota = |number: Option<u64>| Quota::new(number?, None);
-        let rates =
-            RateRules { requests: Quota::new(2, None), links: quota(links), subject_links: quota(subject_links) };
+        let rates = RateRules {
+            requests: Quota::new(2, None),
+            subject_requests: None,
+            links: quota(links),
+            subject_links: quota(subject_links),
+        };
         Client { name: name.into(), rates, ..Client::default() }
     }
 
@@ -219,6 +292,18 @@ mod tests {
         let wait = Duration::from_millis(500);
         assert_eq!(limiter.admit_request(&one, SECOND), Err(Exceeded::Wait { limit: Limit::Requests, wait }));
         assert_eq!(limiter.admit_request(&other, SECOND), Ok(()));
+    }
+
+    #[test]
+    fn a_client_that_was_added_again_begins_with_full_buckets() {
+        let limiter = Limiter::default();
+        let added_at = |time| Client { created_at: Some(UnixMillis(time)), ..client("a", Some(1), Some(1)) };
+        for time in [1, 2] {
+            let client = added_at(time);
+            assert_eq!(admit(&limiter, &client, &[Some("u")]), Ok(()));
+            assert!(admit(&limiter, &client, &[Some("u")]).is_err());
+            assert_eq!([(); 3].map(|()| limiter.admit_request(&client, SECOND).is_ok()), [true, true, false]);
+        }
     }
 
     #[test]
@@ -248,5 +333,72 @@ mod tests {
         assert!(admit(&limiter, &one, &[Some("u")]).is_err());
         assert_eq!(admit(&limiter, &other, &[Some("u")]), Ok(()));
         assert_eq!(admit(&limiter, &one, &[None, None, None]), Ok(()), "links for nobody are nobody's");
+    }
+
+    /// A login of one provider.
+    fn login(subject: &str, rates: RateRules) -> Client {
+        let policy = MintPolicy { subject: Some(subject.into()), ..MintPolicy::default() };
+        Client { name: "app".into(), policy, rates, ..Client::default() }
+    }
+
+    #[test]
+    fn a_login_has_a_tenth_of_what_all_share_and_at_least_five() {
+        for (all, burst, part, part_burst) in
+            [(1, 1, 5, 5), (50, 50, 5, 5), (200, 1_000, 20, 100), (1_000_000, 1_000_000, 100_000, 100_000)]
+        {
+            let shared = Quota::new(all, Some(burst));
+            let rates = RateRules { requests: shared, links: shared, ..RateRules::default() }.with_parts();
+            assert_eq!(rates.subject_requests, Quota::new(part, Some(part_burst)));
+            assert_eq!(rates.subject_links, Quota::new(part, Some(burst)), "no batch becomes too large");
+        }
+        let own = RateRules { subject_requests: Quota::new(1, None), ..RateRules::default() };
+        assert_eq!(own.with_parts(), own, "where nothing is shared there are no parts, and what is said stays");
+        assert_eq!(
+            RateRules { requests: Quota::new(900, None), ..own }.with_parts().subject_requests.unwrap().burst(),
+            1
+        );
+    }
+
+    /// Something a login may ask for.
+    type Way<'w> = dyn Fn(&Limiter, &Client, Duration) -> Result<(), Exceeded> + 'w;
+
+    /// The family: whatever is shared between the logins of a provider is not one login's to use up.
+    #[test]
+    fn whatever_one_login_asks_for_without_pause_the_others_get_theirs() {
+        let all = Quota::new(50, None);
+        let rates = RateRules { requests: all, links: all, ..RateRules::default() }.with_parts();
+        let (mallory, bob) = (login("mallory", rates), login("bob", rates));
+        let links = |limiter: &Limiter, who: &Client, count: usize, now| {
+            limiter.admit_links(who, std::iter::repeat_n(who.policy.subject.as_deref(), count), now)
+        };
+        let request = |limiter: &Limiter, who: &Client, now| limiter.admit_request(who, now);
+        let link = |limiter: &Limiter, who: &Client, now| links(limiter, who, 1, now);
+        let ways: [&Way<'_>; 2] = [&request, &link];
+        for ask in ways {
+            let limiter = Limiter::default();
+            // A hundred thousand in ten seconds, and Bob once a second, once the first burst is over.
+            for at in 1..=100_000 {
+                let now = SECOND + Duration::from_micros(100) * at;
+                let _ = ask(&limiter, &mallory, now);
+                if at % 10_000 == 0 {
+                    assert_eq!(ask(&limiter, &bob, now), Ok(()), "{now:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_all_share_gives_back_to_the_login_what_it_refuses() {
+        let rates =
+            RateRules { requests: Quota::new(1, None), subject_requests: Quota::new(1, None), ..RateRules::default() };
+        let limiter = Limiter::default();
+        let (one, other) = (login("one", rates), login("other", rates));
+        assert_eq!(limiter.admit_request(&one, SECOND), Ok(()));
+        let refused = limiter.admit_request(&other, SECOND);
+        assert!(matches!(refused, Err(Exceeded::Wait { limit: Limit::Requests, .. })), "{refused:?}");
+        let own = limiter.levels(&other, None, SECOND).find(|(limit, _)| *limit == Limit::SubjectRequests);
+        assert_eq!(own.unwrap().1.left, 1);
+        let refused = limiter.admit_request(&one, SECOND);
+        assert!(matches!(refused, Err(Exceeded::Wait { limit: Limit::SubjectRequests, .. })), "{refused:?}");
     }
 }

@@ -6,6 +6,7 @@
 //! | `registry` | everybody who may call, swapped whole when anything changes |
 //! | `limiter`, `rates` | how fast they may go |
 //! | `changes`, `admin` | what may become of a client, and doing it |
+//! | `names` | the names that stand for no client |
 //! | `file` | the store of one machine |
 
 mod admin;
@@ -13,6 +14,7 @@ mod api_key;
 mod changes;
 mod file;
 mod limiter;
+mod names;
 mod rates;
 mod record;
 mod registry;
@@ -28,8 +30,9 @@ pub use self::api_key::{ApiKey, ClientKey, KeyHash, is_api_key};
 pub use self::changes::{Change, ClientPatch, Condition, Refusal};
 pub use self::file::FileClients;
 pub use self::limiter::{Exceeded, Limit, Limiter, RateRules};
+pub use self::names::{LINKGATE, OPERATOR, is_reserved};
 pub use self::rates::{Level, MAX_RATE, Quota};
-pub use self::record::{ClientRecord, KeyRecord, PolicyRecord, RecordError};
+pub use self::record::{ClientRecord, KeyRecord, PolicyRecord, RecordError, check_name, quota};
 pub use self::registry::Registry;
 use crate::clock::UnixMillis;
 use crate::revocation::StoreError;
@@ -77,12 +80,24 @@ pub struct Client {
     pub policy: MintPolicy,
     pub rates: RateRules,
     pub keys: Vec<ClientKey>,
+    /// When it was added; `None` for logins, clients of the configuration, and those added before this was noted.
+    pub created_at: Option<UnixMillis>,
 }
 
 impl Client {
     /// Whether it may act in a role; an admin may act in every one.
     pub fn may(&self, role: Role) -> bool {
         self.roles.contains(&role) || self.roles.contains(&Role::Admin)
+    }
+
+    /// Tells it from an earlier client of its name: what was one's is not the other's. 0 when that is not known.
+    pub fn generation(&self) -> u64 {
+        self.created_at.map_or(0, |time| time.0)
+    }
+
+    /// Whether it is a user who has logged in, and no program or person of the operator's.
+    pub const fn is_login(&self) -> bool {
+        self.policy.subject.is_some()
     }
 
     /// Whether it may see what a link of that client and subject holds. A login sees its own links only: the others

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::api_key::ClientKey;
 use super::limiter::{Limit, RateRules};
+use super::names::{RESERVED, is_reserved};
 use super::rates::{MAX_RATE, Quota};
 use super::{Client, Role};
 use crate::clock::Rfc3339;
@@ -24,6 +25,9 @@ pub struct ClientRecord {
     #[serde(default)]
     pub policy: PolicyRecord,
     pub keys: Vec<KeyRecord>,
+    /// When it was added; not known of clients in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Rfc3339>,
 }
 
 /// A key in plain values.
@@ -97,6 +101,8 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserial
 pub enum RecordError {
     #[error("a client's name is 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first")]
     Name,
+    #[error("the name {0} stands for Linkgate itself or its operator (reserved: {list}); choose another", list = RESERVED.join(", "))]
+    Reserved(String),
     #[error("a client needs at least one role: mint, inspect, revoke or admin")]
     NoRole,
     #[error("a client that mints needs at least one pattern in `allow`, such as \"users/42/**\" or \"**\"")]
@@ -123,7 +129,7 @@ impl RecordError {
     /// The field of a request that is at fault, where one is.
     pub fn field(&self) -> Option<String> {
         let name = match self {
-            Self::Name => "name",
+            Self::Name | Self::Reserved(_) => "name",
             Self::NoRole => "roles",
             Self::NothingAllowed | Self::Pattern(..) => "policy.allow",
             Self::Collection(_) => "policy.collections",
@@ -140,7 +146,7 @@ impl ClientRecord {
     /// # Errors
     /// The first thing that is wrong with the record.
     pub fn build(&self, name: &str) -> Result<Client, RecordError> {
-        ClientName::parse(name).map_err(|_| RecordError::Name)?;
+        check_name(name)?;
         if self.roles.is_empty() {
             return Err(RecordError::NoRole);
         }
@@ -154,8 +160,24 @@ impl ClientRecord {
             Ok(ClientKey::new(hash, key.created_at.map(|time| time.0)))
         };
         let keys = self.keys.iter().map(key).collect::<Result<_, _>>()?;
-        Ok(Client { name: name.to_owned(), roles: self.roles.clone(), policy, rates: self.policy.rates()?, keys })
+        Ok(Client {
+            name: name.to_owned(),
+            roles: self.roles.clone(),
+            policy,
+            rates: self.policy.rates()?,
+            keys,
+            created_at: self.created_at.map(|time| time.0),
+        })
     }
+}
+
+/// Checks a name that a client or an identity provider is to have.
+///
+/// # Errors
+/// When it is none, or is reserved.
+pub fn check_name(name: &str) -> Result<(), RecordError> {
+    ClientName::parse(name).map_err(|_| RecordError::Name)?;
+    if is_reserved(name) { Err(RecordError::Reserved(name.to_owned())) } else { Ok(()) }
 }
 
 /// What a client that is in force would be written down as.
@@ -166,6 +188,7 @@ impl From<&Client> for ClientRecord {
             roles: client.roles.clone(),
             policy: PolicyRecord::new(&client.policy, &client.rates),
             keys: client.keys.iter().map(key).collect(),
+            created_at: client.created_at.map(Rfc3339),
         }
     }
 }
@@ -230,16 +253,9 @@ impl PolicyRecord {
     /// # Errors
     /// The first rate that is none.
     pub fn rates(&self) -> Result<RateRules, RecordError> {
-        let quota = |limit: Limit, per_second: Option<u64>, burst: Option<u64>| match (per_second, burst) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(RecordError::BurstAlone(limit.burst_rule(), limit.rule())),
-            (Some(rate), burst) => {
-                let wrong = if Quota::new(rate, None).is_none() { limit.rule() } else { limit.burst_rule() };
-                Quota::new(rate, burst).map(Some).ok_or(RecordError::Rate(wrong))
-            }
-        };
         Ok(RateRules {
             requests: quota(Limit::Requests, self.requests_per_second, self.requests_burst)?,
+            subject_requests: None,
             links: quota(Limit::Links, self.links_per_second, self.links_burst)?,
             subject_links: quota(Limit::SubjectLinks, self.subject_links_per_second, self.subject_links_burst)?,
         })
@@ -258,6 +274,21 @@ impl PolicyRecord {
     }
 }
 
+/// One limit, if it is set.
+///
+/// # Errors
+/// When a number is out of range, or there is a burst and no rate.
+pub fn quota(limit: Limit, per_second: Option<u64>, burst: Option<u64>) -> Result<Option<Quota>, RecordError> {
+    match (per_second, burst) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(RecordError::BurstAlone(limit.burst_rule(), limit.rule())),
+        (Some(rate), burst) => {
+            let wrong = if Quota::new(rate, None).is_none() { limit.rule() } else { limit.burst_rule() };
+            Quota::new(rate, burst).map(Some).ok_or(RecordError::Rate(wrong))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +299,7 @@ mod tests {
             roles: vec![Role::Mint],
             policy: PolicyRecord { allow: vec!["**".into()], ..policy },
             keys: vec![key],
+            created_at: None,
         }
     }
 
@@ -312,6 +344,20 @@ mod tests {
             wrong(PolicyRecord { subject_links_burst: Some(1), ..none() }),
             RecordError::BurstAlone("subject_links_burst", "subject_links_per_second")
         );
+    }
+
+    #[test]
+    fn no_client_may_be_called_what_stands_for_linkgate_or_its_operator() {
+        for name in RESERVED.iter().flat_map(|name| [(*name).to_owned(), name.to_uppercase()]) {
+            assert_eq!(record(PolicyRecord::default()).build(&name).unwrap_err(), RecordError::Reserved(name.clone()));
+            assert_eq!(check_name(&name), Err(RecordError::Reserved(name)));
+        }
+        for name in ["operators", "linkgate-2", "admin", "app"] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "-", "!", "#", "a:b", ".", "a/b"] {
+            assert_eq!(check_name(name), Err(RecordError::Name), "{name}");
+        }
     }
 
     #[test]

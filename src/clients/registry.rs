@@ -7,10 +7,16 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tracing::error;
 
-use super::{Client, ClientRecord, ClientStore, Uses, api_key, use_name};
+use super::{Client, ClientStore, Uses, api_key, use_name};
 use crate::clients::KeyHash;
 use crate::clock::UnixMillis;
 use crate::revocation::StoreError;
+
+/// What is wrong with a client whose name is not its own.
+const TAKEN: &str = "an identity provider has its name";
+
+/// What is wrong with stored clients, by their names.
+type Faults = BTreeMap<String, String>;
 
 /// The clients of the configuration and of the store. Reading waits for nobody.
 #[derive(Default)]
@@ -18,8 +24,9 @@ pub struct Registry {
     everybody: ArcSwap<Everybody>,
     /// Held while a new set is put together.
     changing: Mutex<()>,
-    /// Held while the store is read, so that an older reading never replaces a newer one.
-    reading: tokio::sync::Mutex<()>,
+    /// Held while the store is read, so that an older reading never replaces a newer one. What was wrong with stored
+    /// clients when that was last said, by their names.
+    reading: tokio::sync::Mutex<Faults>,
 }
 
 #[derive(Clone, Default)]
@@ -46,21 +53,30 @@ impl Registry {
         self.put_together(configured, Arc::new(stored));
     }
 
-    /// Reads the store and takes up its clients, but for those whose names are somebody else's.
+    /// Reads the store and takes up its clients, but for those that make no sense or whose names are not theirs:
+    /// they are left out, and what is wrong with one is logged once.
     ///
     /// # Errors
     /// When it cannot be read; everybody stays known as they are.
     pub async fn refresh(&self, store: &dyn ClientStore, is_taken: impl Fn(&str) -> bool) -> Result<(), StoreError> {
-        let _reading = self.reading.lock().await;
+        let mut known_faults = self.reading.lock().await;
         let records = store.load().await?;
-        let is_free = |(name, _): &(&String, &ClientRecord)| {
-            let is_free = !is_taken(name);
-            if !is_free {
-                error!(client = name, "a stored client cannot be used: an identity provider has its name");
+        let (mut stored, mut faults) = (Vec::new(), Faults::new());
+        for (name, record) in &records {
+            let built =
+                if is_taken(name) { Err(TAKEN.to_owned()) } else { record.build(name).map_err(|e| e.to_string()) };
+            match built {
+                Ok(client) => stored.push(client),
+                Err(fault) => {
+                    faults.insert(name.clone(), fault);
+                }
             }
-            is_free
-        };
-        self.set_stored(records.iter().filter(is_free).filter_map(build).collect());
+        }
+        for (client, fault) in faults.iter().filter(|(name, fault)| known_faults.get(*name) != Some(fault)) {
+            error!(client, fault, "a stored client cannot be used");
+        }
+        *known_faults = faults;
+        self.set_stored(stored);
         Ok(())
     }
 
@@ -111,10 +127,6 @@ impl Registry {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-fn build((name, record): (&String, &ClientRecord)) -> Option<Client> {
-    record.build(name).map_err(|error| error!(client = name, %error, "a stored client cannot be used")).ok()
 }
 
 #[cfg(test)]

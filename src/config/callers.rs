@@ -27,6 +27,7 @@ pub fn clients(sections: Vec<Section<'_>>, collections: &BTreeMap<String, Collec
             roles: roles.unwrap_or_default(),
             policy: policy(&mut section, errors),
             keys: hashes.into_iter().map(|hash| KeyRecord { hash, created_at: None }).collect(),
+            created_at: None,
         };
         section.finish();
         let Some(name) = name else {

@@ -111,7 +111,6 @@ pub fn revocation(mut section: Section<'_>, redis: Option<&mut RedisConfig>, err
     let leeway = leeway.unwrap_or(Duration::from_secs(2));
     match redis {
         Some(redis) => {
-            redis.skew = leeway * 2;
             redis.follows = mode == Mode::Replica;
             redis.direct_timeout = direct_timeout.unwrap_or(redis.direct_timeout);
             redis.cache_dir = cache_dir;

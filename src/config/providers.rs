@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::callers::{policy, report_unknown_collections};
 use super::section::{Errors, Section};
 use super::tree::Place;
-use crate::clients::{Client, Role};
+use crate::clients::{Client, Limit, MAX_RATE, RateRules, Role, check_name, quota};
 use crate::collection::Collection;
 use crate::identity::fetch::Source;
 use crate::identity::keys::KeysConfig;
 use crate::identity::{Algorithm, ProviderConfig};
-use crate::token::{ClientName, is_claim_name};
+use crate::token::{ClientName, Feature, is_claim_name};
 
 /// The identity providers, ready to be asked.
 pub fn providers(
@@ -86,11 +86,21 @@ fn provider(
                 .ok_or("may hold \"mint\" and \"inspect\": a login is nobody who revokes")
         })
     });
-    let record = policy(&mut section, errors);
+    let mut rate = |key| section.number(key, 1, MAX_RATE.into()).map(|found| found.value);
+    let subject_requests = (rate("subject_requests_per_second"), rate("subject_requests_burst"));
+    let mut record = policy(&mut section, errors);
     section.finish();
+    if record.permit.is_none() {
+        // What a login asks for comes from a person whom the owner of the host need not trust.
+        let chosen = |feature: &Feature| !TRUSTED_FEATURES.contains(feature) || record.require.contains(feature);
+        record.permit = Some(Feature::ALL.into_iter().filter(chosen).collect());
+    }
 
     let name = name?;
     let whose = format!("identity provider `{name}`");
+    if let Err(error) = check_name(&name) {
+        errors.add(&place, &format!("{whose}: {error}"));
+    }
     report_unknown_collections(&record, collections, &place, &whose, errors);
     if record.allow.is_empty() && roles.as_ref().is_some_and(|roles| roles.contains(&Role::Mint)) {
         errors.add(&place, &format!("{whose}: `allow` needs at least one pattern, such as \"users/{{sub}}/**\""));
@@ -102,8 +112,9 @@ fn provider(
             None
         }
     };
-    let rates = match record.rates() {
-        Ok(rates) => Some(rates),
+    let own = quota(Limit::SubjectRequests, subject_requests.0, subject_requests.1);
+    let rates = match record.rates().and_then(|rates| Ok(RateRules { subject_requests: own?, ..rates })) {
+        Ok(rates) => Some(rates.with_parts()),
         Err(error) => {
             errors.add(&place, &format!("{whose}: {error}"));
             None
@@ -152,6 +163,10 @@ fn span(
 fn not_empty(text: String) -> Result<String, &'static str> {
     if text.is_empty() { Err("must not be empty") } else { Ok(text) }
 }
+
+/// What logins may choose only where `permit` or `require` names it: how a browser takes the file, and how long a download
+/// holds its connection.
+const TRUSTED_FEATURES: [Feature; 3] = [Feature::ContentType, Feature::Disposition, Feature::RateLimit];
 
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 const DEFAULT_REFRESH: Duration = Duration::from_secs(600);

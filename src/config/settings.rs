@@ -100,6 +100,8 @@ pub const SETTING_NAMES: &[&str] = &[
     "identity_providers.permit",
     "identity_providers.requests_per_second",
     "identity_providers.requests_burst",
+    "identity_providers.subject_requests_per_second",
+    "identity_providers.subject_requests_burst",
     "identity_providers.links_per_second",
     "identity_providers.links_burst",
     "identity_providers.subject_links_per_second",
@@ -198,10 +200,21 @@ fn keys(mut section: Section<'_>, data_dir: &Path, errors: &Errors) -> KeySource
 }
 
 fn collections(section: Section<'_>, overrides: &Overrides, errors: &Errors) -> BTreeMap<String, Collection> {
-    let mut collections = BTreeMap::new();
+    let mut collections: BTreeMap<String, Collection> = BTreeMap::new();
     for (name, section) in section.sections() {
         let media = overrides.media.clone().filter(|_| name == DEFAULT_COLLECTION);
+        let place = section.place().clone();
         if let Some(collection) = collection(&name, section, media, errors) {
+            if let Some((other, _)) = collections.iter().find(|(_, other)| is_confusable(other, &collection)) {
+                let prefix = &collection.internal_prefix;
+                errors.add(
+                    &place,
+                    &format!(
+                        "`collections.{name}` and `collections.{other}` have the `internal_prefix` {prefix} in common, so \
+                         links of one would open files of the other: give each its own, or both the same `root`"
+                    ),
+                );
+            }
             collections.insert(name, collection);
         }
     }
@@ -292,6 +305,14 @@ fn collection(name: &str, mut section: Section<'_>, media: Option<PathBuf>, erro
         Some(found) => found.value,
     };
     Some(collection)
+}
+
+/// Whether an edge could not tell the files of two collections apart although they are different ones.
+fn is_confusable(one: &Collection, other: &Collection) -> bool {
+    let is_by_edge = one.edge == EdgeKind::Nginx && other.edge == EdgeKind::Nginx;
+    let (a, b) = (&one.root, &other.root);
+    let is_one_root = !a.as_os_str().is_empty() && (a == b || (is_inside(a, b) && is_inside(b, a)));
+    is_by_edge && one.internal_prefix == other.internal_prefix && !is_one_root
 }
 
 fn log(mut section: Section<'_>, errors: &Errors) -> LogConfig {

@@ -55,7 +55,14 @@ pub type Table = BTreeMap<String, Node>;
 /// What the name of every variable of ours begins with.
 pub const PREFIX: &str = "LINKGATE_";
 /// Variables that are read elsewhere and are no settings.
-const NOT_SETTINGS: [&str; 4] = ["LINKGATE_CONFIG", "LINKGATE_KEYS", "LINKGATE_API_KEY", "LINKGATE_SERVER"];
+const NOT_SETTINGS: [&str; 6] = [
+    "LINKGATE_CONFIG",
+    "LINKGATE_KEYS",
+    "LINKGATE_API_KEY",
+    "LINKGATE_SERVER",
+    "LINKGATE_PLAIN_HTTP",
+    "LINKGATE_ALLOW_CORE_DUMPS",
+];
 /// What Kubernetes sets in every pod beside a service that is called `linkgate`.
 const KUBERNETES: [&str; 2] = ["LINKGATE_SERVICE_", "LINKGATE_PORT"];
 

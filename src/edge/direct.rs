@@ -17,6 +17,7 @@ use http::header::{CONTENT_LENGTH, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower::ServiceExt;
 use tower_http::services::ServeDir;
@@ -50,10 +51,10 @@ impl DirectFiles {
     }
 
     /// One of the files, whether it is there or not, to be sent at most at some rate: bytes per second.
-    pub fn file(&self, path: MediaPath<'_>, rate_limit: Option<NonZeroU64>) -> DirectFile {
+    pub fn file(&self, path: MediaPath<'_>, rate_limit: Option<NonZeroU64>, extent: Extent) -> DirectFile {
         let mut text = Vec::from(b"/");
         push_path(&mut text, path.as_str());
-        DirectFile { service: self.service.clone(), path: text.into(), rate_limit }
+        DirectFile { service: self.service.clone(), path: text.into(), rate_limit, extent }
     }
 }
 
@@ -63,20 +64,44 @@ pub struct DirectFile {
     /// Percent-encoded, with a slash in front.
     path: Bytes,
     rate_limit: Option<NonZeroU64>,
+    extent: Extent,
+}
+
+/// How much of a file a link is still good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it, or the part that is asked for.
+    Any,
+    /// The part that is asked for: the link has ended, and a download is gone on with.
+    Rest,
+}
+
+/// Why a file is not sent.
+#[derive(Debug, Error)]
+pub enum Unsent {
+    #[error("the file is missing, or is not one")]
+    Missing(#[from] io::Error),
+    #[error("the link has ended, and the range that was asked for is void")]
+    Over,
 }
 
 impl DirectFile {
+    /// Whether it is sent no faster than its link allows.
+    pub const fn is_held_back(&self) -> bool {
+        self.rate_limit.is_some()
+    }
+
     /// Sends the file, or a part of it, or word that it has not changed.
     ///
     /// # Errors
-    /// The file is missing, or is not one: there is nothing to say about it then.
+    /// There is nothing to say about the file then.
     pub async fn send(
         &self,
         method: &Method,
         request: &HeaderMap,
         reply: EdgeReply<HeaderMap>,
-    ) -> io::Result<Response<FileBody>> {
-        let uri = Uri::from_maybe_shared(self.path.clone()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    ) -> Result<Response<FileBody>, Unsent> {
+        let uri = Uri::from_maybe_shared(self.path.clone()).map_err(io::Error::other)?;
         let mut headers = request.clone();
         if headers.get(RANGE).is_some_and(|range| !range.as_bytes().starts_with(b"bytes=")) {
             headers.remove(RANGE);
@@ -93,11 +118,13 @@ impl DirectFile {
             response = self.call(&uri, method.clone(), headers).await?;
         }
         match response.status() {
+            // Whatever made the range void: an `If-Range` that does not hold, or one day something else.
+            StatusCode::OK if self.extent == Extent::Rest => return Err(Unsent::Over),
             StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => {
                 response.headers_mut().extend(reply.into_head());
             }
             StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => {}
-            _ => return Err(io::ErrorKind::NotFound.into()),
+            _ => return Err(io::Error::from(io::ErrorKind::NotFound).into()),
         }
         Ok(match self.rate_limit {
             Some(rate) => response.map(|body| Paced::new(body, rate).boxed_unsync()),

@@ -14,15 +14,17 @@ mod disposition;
 mod encode;
 mod head;
 mod pace;
+mod sandbox;
 
 use std::time::Duration;
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName};
 
-pub use self::direct::{DirectFile, DirectFiles, FileBody};
+pub use self::direct::{DirectFile, DirectFiles, Extent, FileBody, Unsent};
 use self::disposition::push_content_disposition;
 use self::encode::push_path;
 use self::head::push;
@@ -30,6 +32,7 @@ pub use self::head::{Head, WrittenHead};
 use crate::clock::UnixMillis;
 use crate::collection::Collection;
 use crate::revocation::Permit;
+use crate::token::ContentType;
 
 /// The header nginx follows to an internal location.
 pub const X_ACCEL_REDIRECT: HeaderName = HeaderName::from_static("x-accel-redirect");
@@ -44,6 +47,7 @@ const REDIRECT_HEADERS: [HeaderName; 3] =
 const DEFERRED_DISPOSITION: HeaderName = HeaderName::from_static("x-linkgate-disposition");
 const DEFERRED_CACHE_CONTROL: HeaderName = HeaderName::from_static("x-linkgate-cache-control");
 const DEFERRED_CONTENT_TYPE: HeaderName = HeaderName::from_static("x-linkgate-content-type");
+const DEFERRED_POLICY: HeaderName = HeaderName::from_static("x-linkgate-content-security-policy");
 const FILE_PATH: HeaderName = HeaderName::from_static("x-linkgate-path");
 const X_ACCEL_LIMIT_RATE: HeaderName = HeaderName::from_static("x-accel-limit-rate");
 
@@ -69,13 +73,17 @@ impl Delivery {
 
     const fn names(self) -> Names {
         match self {
-            Self::Plain => {
-                Names { disposition: CONTENT_DISPOSITION, cache_control: CACHE_CONTROL, content_type: CONTENT_TYPE }
-            }
+            Self::Plain => Names {
+                disposition: CONTENT_DISPOSITION,
+                cache_control: CACHE_CONTROL,
+                content_type: CONTENT_TYPE,
+                policy: CONTENT_SECURITY_POLICY,
+            },
             Self::Deferred => Names {
                 disposition: DEFERRED_DISPOSITION,
                 cache_control: DEFERRED_CACHE_CONTROL,
                 content_type: CONTENT_TYPE,
+                policy: DEFERRED_POLICY,
             },
         }
     }
@@ -86,6 +94,7 @@ struct Names {
     disposition: HeaderName,
     cache_control: HeaderName,
     content_type: HeaderName,
+    policy: HeaderName,
 }
 
 /// The head of a permitted answer: only a [`Permit`] makes one.
@@ -155,6 +164,10 @@ fn describe(head: &mut impl Head, permit: &Permit<'_>, collection: &Collection, 
     head.put(&names.disposition, |value| push_content_disposition(value, disposition, name));
     if let Some(content_type) = claims.content_type {
         head.put(&names.content_type, |value| value.extend_from_slice(content_type.as_str().as_bytes()));
+    }
+    // By the path's ending, not by the name offered for saving: that is what the edge derives the type from.
+    if sandbox::is_needed(claims.content_type.map(ContentType::as_str), claims.path.file_name()) {
+        head.put(&names.policy, |value| value.extend_from_slice(sandbox::POLICY.as_bytes()));
     }
     let life = claims.expires_at.since(now).min(collection.cache);
     head.put(&names.cache_control, |value| push_cache_control(value, life));

@@ -14,9 +14,10 @@ use super::json::Json;
 use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
-use crate::clients::{Administration, ChangeError, Client, ClientView, Condition, Refusal, Role};
+use crate::clients::{Administration, ChangeError, Client, ClientView, Condition, OPERATOR, Refusal, Role};
 use crate::clock::Rfc3339;
 use crate::revocation::{DEFAULT_PAGE, MAX_PAGE};
+use crate::telemetry::DEED;
 
 /// List clients
 ///
@@ -221,7 +222,7 @@ async fn with<T>(
         configured: &configured,
         is_collection: &|name| state.signing.collections.contains_key(name),
         is_provider: &|name| state.logins.has_name(name),
-        is_operator: caller.0.keys.is_empty() && caller.0.policy.subject.is_none() && caller.0.name == super::OPERATOR,
+        is_operator: caller.0.keys.is_empty() && caller.0.policy.subject.is_none() && caller.0.name == OPERATOR,
         seen: state.clients.uses(),
         now: state.clock.now().wall,
     };
@@ -230,7 +231,7 @@ async fn with<T>(
 
 /// What was answered counts here from now on; other instances look every second.
 async fn took_up(state: &AppState, admin: &Client, client: &str, what: &str) {
-    tracing::info!(client, by = admin.name, "{what}");
+    tracing::info!(target: DEED, client, by = admin.name, "{what}");
     if let Err(error) = state.refresh_clients().await {
         tracing::warn!(%error, "a change of clients takes effect once the store can be read again");
     }

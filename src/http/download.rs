@@ -3,22 +3,24 @@
 //! What edges ask all day comes by the [express lane](super::express), everything else from hyper: both are judged here.
 
 use axum::body::Body;
-use http::header::{DATE, RANGE};
+use http::header::DATE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tracing::info;
 
+use super::asked::{Asked, Sender};
 use super::fields::{Fields, to_map};
 use super::listen::Peer;
 use super::metrics::Verdict;
 use super::openapi::{edges, problems, tags};
 use super::problem::{Problem, ProblemKind};
 use super::request_id::RequestId;
+use super::slots::HeldBack;
 use super::state::{AppState, Evidence, Gap};
 use crate::clock::{Moment, UnixMillis};
 use crate::collection::Collection;
-use crate::edge::{DELIVERY, Delivery, DirectFile, EdgeReply, TOKEN_ID, WrittenHead};
+use crate::edge::{DirectFile, EdgeReply, Extent, TOKEN_ID, Unsent, WrittenHead};
 use crate::revocation::{Denied, Download, Permit, admit, record};
 use crate::token::{
     KeyId, Keyring, MAX_TOKEN_CHARS, Malformed, Presentation, TokenBuffer, TokenId, UntrustedToken, verify,
@@ -60,16 +62,27 @@ impl Rejection {
 )]
 pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Response<Body> {
     let headers = request.headers();
-    let asked = Asked { peer, method: request.method(), path: request.uri().path(), fields: headers };
+    let path = request.uri().path();
+    let sender = if is_edges(state, path) { Sender::Edge } else { Sender::Linkgate };
+    let asked = Asked { peer, method: request.method(), path, fields: headers, sender };
     let delivered = match settle(state, |evidence| decide(state, asked, evidence)).await {
         Ok(Decision::Edge(reply)) => {
             let mut response = Response::new(Body::empty());
             *response.headers_mut() = reply.into_head();
             Ok(response)
         }
-        Ok(Decision::Direct(file, reply)) => match file.send(request.method(), headers, reply).await {
-            Ok(sent) => Ok(sent.map(|body| Body::new(body.map_err(axum::Error::new)))),
-            Err(_) => Err(Rejection::new(ProblemKind::FileNotFound, Verdict::FileNotFound)),
+        Ok(Decision::Direct(file, reply, token)) => match file.send(request.method(), headers, reply).await {
+            Ok(sent) => {
+                let mut response = sent.map(|body| Body::new(body.map_err(axum::Error::new)));
+                if file.is_held_back() {
+                    response.extensions_mut().insert(HeldBack);
+                }
+                Ok(response)
+            }
+            Err(Unsent::Missing(_)) => Err(Rejection::new(ProblemKind::FileNotFound, Verdict::FileNotFound)),
+            Err(Unsent::Over) => {
+                Err(Rejection { problem: ProblemKind::Expired, verdict: Verdict::Expired, token: Some(token) })
+            }
         },
         Err(rejection) => Err(rejection),
     };
@@ -153,7 +166,7 @@ enum Decision {
     /// An edge sends the file.
     Edge(EdgeReply<HeaderMap>),
     /// We do.
-    Direct(DirectFile, EdgeReply<HeaderMap>),
+    Direct(DirectFile, EdgeReply<HeaderMap>, (KeyId, TokenId)),
 }
 
 /// Judges, and finds out who sends the file.
@@ -163,9 +176,11 @@ fn decide(state: &AppState, asked: Asked<'_, HeaderMap>, evidence: &Evidence) ->
         match state.direct.get(collection.name().as_str()) {
             None => Decision::Edge(EdgeReply::nginx(head, permit, collection, asked.delivery(), now)),
             Some(files) => {
-                let claims = permit.token().claims();
-                let file = files.file(claims.path, claims.rate_limit);
-                Decision::Direct(file, EdgeReply::direct(head, permit, collection, now))
+                let token = permit.token();
+                let claims = token.claims();
+                let extent = if now < claims.expires_at { Extent::Any } else { Extent::Rest };
+                let file = files.file(claims.path, claims.rate_limit, extent);
+                Decision::Direct(file, EdgeReply::direct(head, permit, collection, now), (token.key_id(), token.id()))
             }
         }
     })
@@ -190,28 +205,6 @@ pub fn with_permit<T, F: Fields + ?Sized>(
     Ok(reply(&permit, collection, now.wall))
 }
 
-/// Who asks for what.
-pub struct Asked<'r, F: ?Sized> {
-    pub peer: Peer,
-    pub method: &'r Method,
-    pub path: &'r str,
-    pub fields: &'r F,
-}
-
-impl<F: ?Sized> Clone for Asked<'_, F> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<F: ?Sized> Copy for Asked<'_, F> {}
-
-impl<F: Fields + ?Sized> Asked<'_, F> {
-    fn delivery(&self) -> Delivery {
-        Delivery::of(self.fields.first(&DELIVERY))
-    }
-}
-
 /// Judges the link a path names; the permit borrows from the keyring's and the buffer's owner.
 fn judge<'t, F: Fields + ?Sized>(
     state: &'t AppState,
@@ -221,9 +214,7 @@ fn judge<'t, F: Fields + ?Sized>(
     now: Moment,
     buffer: &'t mut TokenBuffer,
 ) -> Result<(Permit<'t>, &'t Collection), Undecided> {
-    let Asked { peer, method, path, fields } = asked;
-    // Whether bytes are wanted: a HEAD is no download.
-    let begins = method != Method::HEAD;
+    let Asked { peer, path, fields, .. } = asked;
     let invalid = || Rejection::new(ProblemKind::InvalidLink, Verdict::Malformed);
     let (collection, token) = split(path).ok_or_else(invalid)?;
     let collection = state.signing.collections.get(collection).ok_or_else(invalid)?;
@@ -235,7 +226,8 @@ fn judge<'t, F: Fields + ?Sized>(
     // By the time the signature has been checked it is here.
     state.index.expect(named.1);
     let client_address = state.listen.client_address(peer, fields);
-    let presentation = Presentation { now: now.wall, client_address, resumes: begins && resumes(fields) };
+    let presentation =
+        Presentation { now: now.wall, latest_issue: state.latest_issue(now), client_address, resumes: asked.resumes() };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| Rejection {
         problem: Problem::from(refusal).kind(),
         verdict: refusal.into(),
@@ -253,7 +245,7 @@ fn judge<'t, F: Fields + ?Sized>(
                 issued_at: claims.issued_at,
                 expires_at: claims.expires_at.plus(collection.resume_grace),
                 client: client_address.map(|address| address.to_string()),
-                begins,
+                begins: asked.begins(),
             })))
         }
         (Err(Denied::Stale | Denied::NotLoaded), _) if state.asks_when_stale() && !evidence.has_answers() => {
@@ -265,13 +257,6 @@ fn judge<'t, F: Fields + ?Sized>(
             token: Some(named),
         })),
     }
-}
-
-/// Whether a request goes on with a download: it asks for one range that does not begin at the file's beginning.
-fn resumes<F: Fields + ?Sized>(fields: &F) -> bool {
-    let range = fields.only(&RANGE).and_then(|range| std::str::from_utf8(range).ok());
-    let begin = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
-    begin.is_some_and(|(first, last)| first.parse().is_ok_and(|first: u64| first > 0) && !last.contains(','))
 }
 
 /// Collection and token of a download's path.

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::download::{self, Asked, Rejection, Undecided};
+use super::asked::{self, Asked, Sender};
+use super::download::{self, Rejection, Undecided};
 use super::listen::Peer;
 use super::metrics::Verdict;
 use super::openapi::{edges, tags};
@@ -19,16 +20,12 @@ use super::problem::ProblemKind;
 use super::state::{AppState, Evidence};
 use crate::edge::EdgeReply;
 
-const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
-const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
-const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const REASON: HeaderName = HeaderName::from_static("x-linkgate-reason");
 
 /// May this address be downloaded?
 ///
 /// For edges that only ask whether to allow (nginx's `auth_request`, forward auth of Traefik or Caddy) and open the file
-/// themselves. The address that the client asked for stands in `X-Original-URI` or `X-Forwarded-Uri`: one of them, once.
+/// themselves. The address that the client asked for stands in `X-Original-URI` or `X-Forwarded-Uri`: all lines name the same.
 /// An address that could be read in two ways (percent-encoding, `//`, dots) is refused. No answer is a redirect.
 #[utoipa::path(
     get, path = "/auth", operation_id = "authorizeDownload", tag = tags::DOWNLOADS, security(()),
@@ -39,12 +36,11 @@ pub async fn judge(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let Some(path) = original_path(&headers) else {
+    let Some(path) = asked::original_path(&headers) else {
         return refuse(StatusCode::UNAUTHORIZED, "missing");
     };
-    // An edge that does not say which method it was asked with is taken to want the file.
-    let method = if is_head(&headers) { Method::HEAD } else { Method::GET };
-    let asked = Asked { peer, method: &method, path, fields: &headers };
+    let method = asked::original_method(&headers);
+    let asked = Asked { peer, method: &method, path, fields: &headers, sender: Sender::Edge };
     let allowed = download::settle(&state, |evidence| decide(&state, asked, evidence)).await;
     match allowed {
         Ok(reply) => {
@@ -78,21 +74,6 @@ fn decide(
         verdict: Verdict::Refused,
         token: None,
     }))
-}
-
-/// Whether the edge was asked for a file's head only.
-fn is_head(headers: &HeaderMap) -> bool {
-    [ORIGINAL_METHOD, FORWARDED_METHOD].iter().any(|name| headers.get(name).is_some_and(|method| method == "HEAD"))
-}
-
-/// The path the edge was asked for, without its query. Two headers, or one twice, leave it in doubt.
-pub fn original_path(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(ORIGINAL_URI).iter().chain(headers.get_all(FORWARDED_URI));
-    let value = values.next()?.to_str().ok()?;
-    if values.next().is_some() {
-        return None;
-    }
-    Some(value.split_once('?').map_or(value, |(path, _)| path))
 }
 
 /// Only the one spelling of an address: anything an edge might normalise is refused.

@@ -7,9 +7,11 @@ pub trait Fields {
     /// The values of every line with this name, in their order.
     fn lines<'f>(&'f self, name: &'f HeaderName) -> impl DoubleEndedIterator<Item = &'f [u8]>;
 
-    /// The first value, where there is one.
-    fn first<'f>(&'f self, name: &'f HeaderName) -> Option<&'f [u8]> {
-        self.lines(name).next()
+    /// What all lines of several names for one thing say, where they say the same.
+    fn agreed<'f>(&'f self, names: &'f [HeaderName]) -> Option<&'f [u8]> {
+        let mut lines = names.iter().flat_map(|name| self.lines(name));
+        let value = lines.next()?;
+        lines.all(|line| line == value).then_some(value)
     }
 
     /// The value, where there is exactly one.

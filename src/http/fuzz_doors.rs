@@ -3,6 +3,7 @@
 use http::{HeaderMap, Method};
 use serde::de::DeserializeOwned;
 
+use super::asked;
 use super::client_bodies::{CreateRequest, KeyRequest};
 use super::edge_auth;
 use super::express::head::{self, Room};
@@ -19,7 +20,7 @@ const MAX_FIELDS: usize = 16;
 
 /// The path that an edge was asked for, where it has the one spelling that is judged.
 pub fn original_path(headers: &HeaderMap) -> Option<&str> {
-    edge_auth::original_path(headers).and_then(|path| edge_auth::canonical(path).ok())
+    asked::original_path(headers).and_then(|path| edge_auth::canonical(path).ok())
 }
 
 /// Method, path and number of header lines of a head that the express lane takes.

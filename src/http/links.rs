@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::credentials::Caller;
+use super::issuing::issue;
 use super::json::{Json, parse};
 use super::openapi::{problems, tags};
 use super::problem::{Problem, ProblemKind};
@@ -20,7 +21,7 @@ use super::state::AppState;
 use crate::clients::{Client, Role};
 use crate::clock::UnixMillis;
 use crate::inspect::{Contents, Inspection};
-use crate::mint::{Link, MAX_BATCH, MintError, MintRequest};
+use crate::mint::{Awaits, Dates, Link, MAX_BATCH, MintError, MintRequest};
 use crate::revocation::{Informed, RevocationView};
 use crate::token::MintRefusal;
 
@@ -55,9 +56,8 @@ pub async fn mint(
     let asked_for = subject(client, request.subject.as_deref());
     visit.for_subject(asked_for);
     admit_links(&state, client, std::iter::once(asked_for))?;
-    let now = state.clock.now().wall;
-    let minted = state.consult(|revocations| mint_one(&state, client, &request, revocations, now)).await?;
-    let link = minted?;
+    let mint = |revocations: &dyn RevocationView, dates| mint_one(&state, client, &request, revocations, dates);
+    let link = issue(&state, mint).await??;
     Ok((StatusCode::CREATED, axum::Json(link)))
 }
 
@@ -121,18 +121,18 @@ pub async fn batch(
     let client = caller.require(Role::Mint)?;
     ready(&state).await?;
     check_size(batch.links.len())?;
-    let now = state.clock.now().wall;
     let requests = batch.requests();
     let asked_for = requests.iter().map(|request| subject(client, request.as_ref().ok()?.subject.as_deref()));
     admit_links(&state, client, asked_for)?;
-    let mint = |request: &Result<MintRequest, Problem>, revocations: &dyn RevocationView| {
-        let request = request.as_ref().map_err(Problem::clone)?;
-        mint_one(&state, client, request, revocations, now)
+    let mint_all = |revocations: &dyn RevocationView, dates| -> Vec<_> {
+        let mint = |request: &Result<MintRequest, Problem>| {
+            let request = request.as_ref().map_err(|problem| Unmade::from(problem.clone()))?;
+            mint_one(&state, client, request, revocations, dates)
+        };
+        requests.iter().map(mint).collect()
     };
-    let mint_all = |revocations: &dyn RevocationView| {
-        requests.iter().map(|request| BatchResult::of(mint(request, revocations))).collect()
-    };
-    Ok(axum::Json(BatchResults { results: state.consult(mint_all).await? }))
+    let minted = issue(&state, mint_all).await?;
+    Ok(axum::Json(BatchResults { results: minted.into_iter().map(BatchResult::of).collect() }))
 }
 
 /// Whether a batch is neither empty nor too large.
@@ -158,17 +158,26 @@ pub struct InspectRequest {
 pub struct InspectAnswer {
     #[serde(flatten)]
     inspection: Inspection,
-    /// The revocations that cover it.
+    /// The revocations that cover it, with their notes and authors. Not for logins, who see `revoked_by` alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     revocations: Vec<RevocationBody>,
+}
+
+/// What a caller is answered: what staff wrote about a link is for staff, so a login's answer has no place for it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Inspected {
+    ForStaff(Box<InspectAnswer>),
+    ForLogin(Box<Inspection>),
 }
 
 /// Inspect a link
 ///
 /// Says what a link holds and how a download would be judged now, from one of the link's networks if it is bound to any.
 /// The answer is 200 whatever the link is worth; looking takes no download. Of a link whose signature does not hold,
-/// nothing is said about what it claims to hold. A login is told about its own links only.
+/// nothing is said about what it claims to hold. A login sees its own links only, and of what covers them only
+/// the kind (`revoked_by`).
 #[utoipa::path(
     post, path = "/v1/links/inspect", operation_id = "inspectLink", tag = tags::LINKS,
     security(("api_key" = ["inspect"])), request_body = InspectRequest,
@@ -178,12 +187,12 @@ pub async fn inspect(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     Json(request): Json<InspectRequest>,
-) -> Result<axum::Json<InspectAnswer>, Problem> {
+) -> Result<axum::Json<Inspected>, Problem> {
     let client = caller.require(Role::Inspect)?;
     let now = state.clock.now();
     let inspect = |view: &dyn RevocationView, tally| {
         let informed = Informed { view, tally };
-        state.signing.inspect(&request.link, &informed, state.staleness, now)
+        state.signing.inspect(&request.link, &informed, state.staleness, (now, state.latest_issue(now)))
     };
     let mut inspection = state.consult(|view| inspect(view, None)).await?;
     let is_foreign = |contents: &Contents| !client.may_see(&contents.client, contents.subject.as_deref());
@@ -196,8 +205,11 @@ pub async fn inspect(
         let tally = state.store.count(&counted).await.ok();
         inspection = state.consult(|view| inspect(view, tally)).await?;
     }
+    if client.is_login() {
+        return Ok(axum::Json(Inspected::ForLogin(Box::new(inspection))));
+    }
     let revocations = covering(&state, &inspection).await;
-    Ok(axum::Json(InspectAnswer { inspection, revocations }))
+    Ok(axum::Json(Inspected::ForStaff(Box::new(InspectAnswer { inspection, revocations }))))
 }
 
 /// The revocations that cover a link, as far as the store can be asked.
@@ -232,16 +244,43 @@ fn mint_one(
     client: &Client,
     request: &MintRequest,
     revocations: &dyn RevocationView,
-    now: UnixMillis,
-) -> Result<Link, Problem> {
-    state.signing.mint(request, &client.name, &client.policy, revocations, now).map_err(|error| match error {
-        MintError::Refused(refusal @ (MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_)))
-            if request.expires_at.is_some() =>
-        {
-            Problem::from(refusal).with("field", "expires_at")
-        }
-        other => other.into(),
+    dates: Dates,
+) -> Result<Link, Unmade> {
+    state.signing.mint(request, &client.name, &client.policy, revocations, dates).map_err(|error| Unmade {
+        awaited: error.awaits(UnixMillis(u64::MAX)),
+        problem: match error {
+            MintError::Refused(refusal @ (MintRefusal::AlreadyOver | MintRefusal::LifetimeTooLong(_)))
+                if request.expires_at.is_some() =>
+            {
+                Problem::from(refusal).with("field", "expires_at")
+            }
+            other => other.into(),
+        },
     })
+}
+
+/// Why there is no link, and the issue time that stands in its way where one does.
+struct Unmade {
+    problem: Problem,
+    awaited: Option<UnixMillis>,
+}
+
+impl Awaits for Unmade {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
+        self.awaited.filter(|date| *date <= most)
+    }
+}
+
+impl From<Problem> for Unmade {
+    fn from(problem: Problem) -> Self {
+        Self { problem, awaited: None }
+    }
+}
+
+impl From<Unmade> for Problem {
+    fn from(unmade: Unmade) -> Self {
+        unmade.problem
+    }
 }
 
 impl From<MintError> for Problem {
@@ -253,7 +292,7 @@ impl From<MintError> for Problem {
             MintError::TwoExpiries => invalid("expires_at"),
             MintError::Network(_) => invalid("client_networks"),
             MintError::TooLong => Self::new(ProblemKind::InvalidRequest).detail(detail),
-            MintError::Covered(kind) => {
+            MintError::Covered(kind) | MintError::Ahead { kind, .. } => {
                 Self::new(ProblemKind::AlreadyRevoked).detail(detail).with("kind", kind.as_str())
             }
             MintError::Refused(refusal) => refusal.into(),

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 use ipnet::IpNet;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use super::asked;
 use super::fields::Fields;
 use crate::token::parse_network;
 
@@ -113,9 +115,7 @@ impl ListenConfig {
     /// say, or says nothing that is an address: such a client is inside no network.
     pub fn client_address<F: Fields + ?Sized>(&self, peer: Peer, fields: &F) -> Option<IpAddr> {
         if self.trusted_proxies.trusts(peer) {
-            // A list such as X-Forwarded-For grows to the right: the last item is our proxy's own observation.
-            let value = fields.lines(&self.client_address_header).next_back()?;
-            return std::str::from_utf8(value).ok()?.rsplit(',').next()?.trim().parse().ok();
+            return asked::client_address(fields, &self.client_address_header);
         }
         match peer {
             Peer::Tcp(address) => Some(address.ip()),
@@ -159,10 +159,15 @@ impl Listener {
             }
             Address::Unix(path) => {
                 remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
+                let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+                // Linux makes the file with the socket's own mode: not for a moment may more connect than are meant to.
+                rustix::fs::fchmod(&socket, socket_mode.into())?;
+                socket.bind(&SockAddr::unix(path)?)?;
                 let file = SocketFile(path.clone());
+                // And as many as are meant to, under any umask.
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(socket_mode))?;
-                Ok(Self::Unix(listener, Some(file)))
+                socket.listen(BACKLOG)?;
+                Ok(Self::Unix(UnixListener::from_std(socket.into())?, Some(file)))
             }
         }
     }

@@ -16,6 +16,7 @@ use super::login_metrics::LoginMetrics;
 use crate::clock::Steps;
 use crate::identity::KeyStatus;
 use crate::revocation::{Denied, IndexCounts, Status};
+use crate::telemetry::lines_left_out;
 use crate::token::Refusal;
 
 /// How a download was judged: the label of its counter.
@@ -127,6 +128,7 @@ pub struct Metrics {
     verify_seconds: Histogram,
     api_requests: Family<OperationLabel, Counter>,
     guarded: Counter,
+    log_lines_left_out: Counter,
     pub logins: LoginMetrics,
     revocations: Family<SetLabel, Gauge>,
     staleness: Gauge<f64, AtomicU64>,
@@ -153,6 +155,12 @@ impl Default for Metrics {
             "guarded_redirects",
             "Answers other than 200 that carried a redirect header and were turned into a 500; anything but 0 is a bug",
             guarded.clone(),
+        );
+        let log_lines_left_out = Counter::default();
+        registry.register(
+            "log_lines_left_out",
+            "Log lines of which there were too many of one kind in a second",
+            log_lines_left_out.clone(),
         );
         let revocations = Family::<SetLabel, Gauge>::default();
         registry.register("revocations", "Entries the verifier judges by", revocations.clone());
@@ -203,6 +211,7 @@ impl Default for Metrics {
             verify_seconds,
             api_requests,
             guarded,
+            log_lines_left_out,
             logins: LoginMetrics::register(&mut registry),
             revocations,
             staleness,
@@ -255,6 +264,7 @@ impl Metrics {
         let ratio = store.loading.map_or(1.0, |progress| progress.loaded as f64 / progress.of.max(1) as f64);
         self.load_progress.set(ratio);
         self.load_seconds.set(store.last_load.map_or(0.0, |(took, _)| took.as_secs_f64()));
+        raise(&self.log_lines_left_out, lines_left_out());
         raise(&self.stream_garbage, store.garbage);
         raise(&self.snapshot_failures, store.snapshot_failures);
         let mut text = String::new();

@@ -19,6 +19,7 @@
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`], and the [`express`] lane
 //! does so without hyper.
 
+mod asked;
 mod client_bodies;
 mod clients;
 mod credentials;
@@ -30,6 +31,7 @@ mod fields;
 pub mod fuzz_doors;
 mod idempotency;
 pub mod inherited;
+mod issuing;
 mod json;
 mod links;
 pub mod listen;
@@ -67,8 +69,8 @@ use tracing::Instrument;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
+use self::asked::Asked;
 pub use self::credentials::Caller;
-use self::download::Asked;
 use self::listen::Peer;
 pub use self::metrics::{Metrics, Verdict};
 pub use self::problem::{Problem, ProblemKind, TYPE_PREFIX};
@@ -77,9 +79,6 @@ use self::request_id::RequestId;
 use self::server::Answer;
 pub use self::state::AppState;
 use crate::edge::has_redirect;
-
-/// What the operator is called, who needs no key; a client of this name has keys.
-pub const OPERATOR: &str = "operator";
 
 /// Who a listener is for; one listener may be for several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,6 +137,11 @@ impl Routes {
     /// Whether nobody else comes here, who would want to hear why there are no downloads yet.
     pub const fn is_for_downloads_alone(&self) -> bool {
         self.is_for_downloads_alone
+    }
+
+    /// Whether downloads come here.
+    pub const fn has_downloads(&self) -> bool {
+        self.has_downloads
     }
 
     /// Whether only operators and their probes come here: they must get through when everybody else waits.

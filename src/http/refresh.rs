@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::credentials::Caller;
+use super::issuing::issue;
 use super::json::Json;
 use super::links::{BatchResult, BatchResults, check_size, ready};
 use super::openapi::{problems, tags};
@@ -14,7 +15,7 @@ use super::problem::{Problem, ProblemKind};
 use super::rates::{admit_links, subject};
 use super::state::AppState;
 use crate::clients::Role;
-use crate::mint::RefreshError;
+use crate::mint::{Owner, RefreshError};
 use crate::revocation::RevocationView;
 
 /// The old links, and the life of the new ones.
@@ -33,7 +34,7 @@ pub struct RefreshRequest {
 ///
 /// New links for up to 1000 old ones, in their order, each a link or a problem. A new link asks for all that the old one
 /// did; the old one may have ended, as long ago as `links.refresh_grace` allows. Only the client that made a link can
-/// refresh it, and only if its policy still allows it.
+/// refresh it, not a later one of its name, and only if its policy still allows it.
 #[utoipa::path(
     post, path = "/v1/links/refresh", operation_id = "refreshLinks", tag = tags::LINKS, security(("api_key" = ["mint"])),
     request_body = RefreshRequest,
@@ -53,20 +54,21 @@ pub async fn refresh(
     let known = |link: &String| has_subjects.then(|| state.signing.subject_of(link, now))?;
     let subjects: Vec<Option<String>> = request.links.iter().map(known).collect();
     admit_links(&state, client, subjects.iter().map(|known| subject(client, known.as_deref())))?;
-    let who = (client.name.as_str(), &client.policy);
-    let refresh_all = |revocations: &dyn RevocationView| {
-        let refresh =
-            |link: &String| state.signing.refresh(link, who, request.expires_in, state.refresh_grace, revocations, now);
-        request.links.iter().map(|link| BatchResult::of(refresh(link))).collect()
+    let who = Owner { client: &client.name, policy: &client.policy, since: client.created_at };
+    let refresh_all = |revocations: &dyn RevocationView, dates| -> Vec<_> {
+        let (life, grace) = (request.expires_in, state.refresh_grace);
+        let refresh = |link: &String| state.signing.refresh(link, who, life, grace, revocations, dates);
+        request.links.iter().map(refresh).collect()
     };
-    Ok(axum::Json(BatchResults { results: state.consult(refresh_all).await? }))
+    let refreshed = issue(&state, refresh_all).await?;
+    Ok(axum::Json(BatchResults { results: refreshed.into_iter().map(BatchResult::of).collect() }))
 }
 
 impl From<RefreshError> for Problem {
     fn from(error: RefreshError) -> Self {
         let kind = match error {
             RefreshError::Invalid(_) => ProblemKind::InvalidLink,
-            RefreshError::Foreign => ProblemKind::OutsidePolicy,
+            RefreshError::Foreign | RefreshError::Predecessor => ProblemKind::OutsidePolicy,
             RefreshError::LongExpired(_) => ProblemKind::Expired,
             RefreshError::Revoked(_) => ProblemKind::Revoked,
             RefreshError::Counted => ProblemKind::InvalidRequest,

@@ -26,6 +26,7 @@ use crate::revocation::{
     lift,
 };
 use crate::span::parse_span;
+use crate::telemetry::DEED;
 use crate::token::{Invalid, KeyId};
 
 /// Longest `wait`: well below the time an API request may take.
@@ -58,22 +59,10 @@ pub async fn create(
     let client = caller.require(Role::Revoke)?;
     let Query(query) = query.map_err(bad_query)?;
     let wait = query.wait.as_deref().map(parse_wait).transpose()?;
-    let now = state.clock.now().wall;
-    let proposal = propose(&state, request, &client.name, now)?;
-    let covers_now = proposal.issued_before == IssuedBefore::Now;
-    let mut revocation = proposal.into_revocation(RevocationId::new(random()), now, state.signing.bounds);
-    if covers_now {
-        // A link minted just after an earlier cut-off counts as issued just past it: reach beyond that one, too.
-        let near = now.plus(state.signing.bounds.leeway * 2).0;
-        let member = revocation.target.member();
-        let earlier = state.consult(|view| view.cut_off(member.as_bytes())).await?;
-        if let Some(earlier) = earlier.filter(|earlier| *earlier <= near) {
-            revocation.score = revocation.score.max(earlier + 1);
-        }
-    }
-    let recorded = state.store.revoke(revocation, wait).await?;
+    let proposal = propose(&state, request, &client.name, state.clock.now().wall)?;
+    let recorded = state.store.revoke(proposal, wait).await?;
     let revocation = &recorded.revocation;
-    tracing::info!(id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");
+    tracing::info!(target: DEED, id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");
     let location = format!("/v1/revocations/{}", revocation.id);
     if let Some(shortfall) = recorded.shortfall {
         let problem = Problem::new(ProblemKind::NotYetSafe);
@@ -110,6 +99,7 @@ fn propose(state: &AppState, request: RevokeRequest, created_by: &str, now: Unix
     let invalid = |field: &str, detail: &str| {
         Problem::new(ProblemKind::InvalidRequest).detail(format!("`{field}` {detail}")).with("field", field.to_owned())
     };
+    let leeway = state.signing.bounds.leeway;
     let kind = request.kind()?;
     if request.collection.is_some() && !matches!(kind, Kind::Path | Kind::PathPrefix) {
         return Err(invalid("collection", "goes with `path` and `path_prefix` only"));
@@ -148,6 +138,10 @@ fn propose(state: &AppState, request: RevokeRequest, created_by: &str, now: Unix
         (IssuedBeforeField::Time(_), _) if is_one_link => {
             return Err(invalid("issued_before", "does not go with `link` or `id`: a single link is revoked as it is"));
         }
+        (IssuedBeforeField::Time(time), _) if time.0 > now.plus(leeway) => {
+            let most = format!("must not lie further ahead than clocks may be wrong ({} ms)", leeway.as_millis());
+            return Err(invalid("issued_before", &most));
+        }
         (IssuedBeforeField::Time(time), _) => IssuedBefore::Time(time.0),
         (IssuedBeforeField::Missing, Kind::Subject | Kind::Client | Kind::Everything) => IssuedBefore::Now,
         (IssuedBeforeField::Null | IssuedBeforeField::Missing, _) => IssuedBefore::Always,
@@ -161,6 +155,7 @@ fn propose(state: &AppState, request: RevokeRequest, created_by: &str, now: Unix
         return Err(invalid("reason", &format!("must be at most {MAX_REASON_BYTES} bytes without control characters")));
     }
     Ok(Proposal {
+        id: RevocationId::new(random()),
         kind,
         target,
         issued_before,
@@ -244,9 +239,9 @@ pub async fn reinstate(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let client = caller.require(Role::Revoke)?;
-    let (id, now, bounds) = (parse_id(id)?, state.clock.now().wall, state.signing.bounds);
-    let revocation = lift(&*state.store, &id, now, bounds).await?.ok_or_else(unknown)?;
-    tracing::info!(id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
+    let (id, now) = (parse_id(id)?, state.clock.now().wall);
+    let revocation = lift(&*state.store, &id, now).await?.ok_or_else(unknown)?;
+    tracing::info!(target: DEED, id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
     Ok(StatusCode::NO_CONTENT)
 }
 

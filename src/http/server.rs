@@ -18,10 +18,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::download::Asked;
+use super::asked::Asked;
 use super::express::{self, Left};
 use super::listen::{Listener, Peer};
-use super::slots::{Activity, Slots};
+use super::slots::{Activity, HeldBack, Slots};
 use super::stream::{IntoStream, Resumed};
 
 /// What one process takes on at most.
@@ -211,9 +211,12 @@ fn connection<A: Answer>(
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + 'static {
     let service = service_fn(move |request| {
         let (service, work) = (Arc::clone(&service), activity.begin());
+        let activity = Arc::clone(&activity);
         async move {
             let _until_answered = work;
-            Ok::<_, Infallible>(service.answer(peer, request).await)
+            let response = service.answer(peer, request).await;
+            activity.hold_back(response.extensions().get::<HeldBack>().is_some());
+            Ok::<_, Infallible>(response)
         }
     });
     http1::Builder::new()

@@ -13,13 +13,19 @@ use crate::clock::Clock;
 const MOMENT: Duration = Duration::from_secs(1);
 /// How often another connection is asked to go while none has gone.
 const ASK_AGAIN: Duration = Duration::from_millis(1);
+/// How often it is asked before those that are held back are asked to go as well.
+const PRESSING: u32 = 250;
 
 /// The slots for connections. When none is free, the connection that has been silent for longest gives up its own: idle
-/// ones, those that send a head byte by byte and those that do not read their answer cannot keep the others out.
+/// ones, those that send a head byte by byte and those that do not read their answer cannot keep the others out. When
+/// none is silent, a download that its link's `rate_limit` holds back goes: that it lasts is our own doing, and costs
+/// its client nothing.
 pub struct Slots {
     free: Arc<Semaphore>,
     all: usize,
     wanted: Notify,
+    /// Wanted for so long that none can be silent.
+    pressing: Notify,
     taken: AtomicU64,
     clock: Arc<dyn Clock>,
 }
@@ -30,6 +36,7 @@ impl Slots {
             free: Arc::new(Semaphore::new(connections)),
             all: connections,
             wanted: Notify::new(),
+            pressing: Notify::new(),
             taken: AtomicU64::new(0),
             clock,
         })
@@ -38,12 +45,17 @@ impl Slots {
     /// Waits for a slot; it is free again when what is answered is dropped.
     pub async fn take(&self) -> OwnedSemaphorePermit {
         self.taken.fetch_add(1, Ordering::Relaxed);
+        let mut asked = 0;
         loop {
             if let Ok(slot) = Arc::clone(&self.free).try_acquire_owned() {
                 return slot;
             }
             // Whoever has waited for longest is told first.
             self.wanted.notify_one();
+            asked += 1;
+            if asked >= PRESSING {
+                self.pressing.notify_one();
+            }
             if let Ok(Ok(slot)) = timeout(ASK_AGAIN, Arc::clone(&self.free).acquire_owned()).await {
                 return slot;
             }
@@ -51,12 +63,22 @@ impl Slots {
     }
 
     /// Ends when a connection should: after it was silent for `patience` and at most twice as long, or for a moment when
-    /// its slot is wanted.
+    /// its slot is wanted; and after a moment of being held back, when its slot is wanted badly.
     pub async fn silence(&self, activity: &Activity, patience: Duration) {
-        let mut seen = self.clock.uptime();
+        let begun = self.clock.uptime();
+        let mut seen = begun;
         loop {
+            let called = async {
+                tokio::select! {
+                    () = self.wanted.notified() => false,
+                    () = self.pressing.notified(), if activity.is_held_back() => true,
+                }
+            };
             // One timer for each connection and this long: ten thousand silent ones must not keep the process busy.
-            let _wanted_or_over = timeout(patience, self.wanted.notified()).await;
+            let is_pressing = timeout(patience, called).await.unwrap_or(false);
+            if is_pressing && activity.is_held_back() && self.clock.uptime().saturating_sub(begun) >= MOMENT {
+                return;
+            }
             if activity.take() {
                 seen = self.clock.uptime();
             } else if self.clock.uptime().saturating_sub(seen) >= MOMENT.min(patience) {
@@ -65,12 +87,13 @@ impl Slots {
         }
     }
 
-    /// Ends when no connection has been open or came for `span` and at most twice as long.
-    pub async fn desertion(&self, span: Duration) {
+    /// Ends when no connection has been open or came, in any of these slots, for `span` and at most twice as long.
+    pub async fn desertion(all: &[Arc<Self>], span: Duration) {
+        let taken = || all.iter().map(|slots| slots.taken.load(Ordering::Relaxed)).sum::<u64>();
         loop {
-            let taken = self.taken.load(Ordering::Relaxed);
+            let before = taken();
             sleep(span).await;
-            if self.taken.load(Ordering::Relaxed) == taken && self.free.available_permits() == self.all {
+            if taken() == before && all.iter().all(|slots| slots.free.available_permits() == slots.all) {
                 return;
             }
         }
@@ -82,12 +105,26 @@ impl Slots {
 pub struct Activity {
     requests: AtomicUsize,
     has_answered: AtomicBool,
+    is_held_back: AtomicBool,
 }
+
+/// An answer's extension: its body is sent no faster than its link allows.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldBack;
 
 impl Activity {
     /// Part of an answer was taken.
     pub fn answered(&self) {
         self.has_answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the answer that is sent now is held back.
+    pub fn hold_back(&self, is_held_back: bool) {
+        self.is_held_back.store(is_held_back, Ordering::Relaxed);
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.is_held_back.load(Ordering::Relaxed)
     }
 
     /// A request is worked on until what is answered is dropped.
@@ -165,12 +202,42 @@ mod tests {
         assert!(timeout(HOUR * 3, silence).await.is_ok());
     }
 
+    /// Each kind of connection, whether it ends when its slot is wanted by one who comes.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_held_back_goes_when_nobody_is_silent_and_who_gets_on_stays() {
+        for (is_held_back, goes) in [(true, true), (false, false)] {
+            let (slots, advance) = slots(1);
+            let slot = slots.take().await;
+            let activity = Arc::new(Activity::default());
+            activity.hold_back(is_held_back);
+            let (holder, answered) = (Arc::clone(&slots), Arc::clone(&activity));
+            tokio::spawn(async move {
+                holder.silence(&answered, HOUR).await;
+                drop(slot);
+            });
+            tokio::spawn(async move {
+                loop {
+                    // Part of the answer goes out, as often as anybody looks.
+                    activity.answered();
+                    sleep(ASK_AGAIN / 2).await;
+                }
+            });
+            tokio::task::yield_now().await;
+            advance(MOMENT);
+            assert_eq!(timeout(MOMENT, slots.take()).await.is_ok(), goes, "held back: {is_held_back}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_process_is_deserted_when_nobody_is_there_and_nobody_came() {
         let (slots, _) = slots(3);
         let slot = slots.take().await;
-        assert!(timeout(HOUR, slots.desertion(HOUR / 4)).await.is_err());
+        let all = [Arc::clone(&slots), Slots::new(1, Arc::clone(&slots.clock))];
+        let other = all[1].take().await;
+        assert!(timeout(HOUR, Slots::desertion(&all, HOUR / 4)).await.is_err());
         drop(slot);
-        assert!(timeout(HOUR, slots.desertion(HOUR / 4)).await.is_ok());
+        assert!(timeout(HOUR, Slots::desertion(&all, HOUR / 4)).await.is_err(), "the others have somebody");
+        drop(other);
+        assert!(timeout(HOUR, Slots::desertion(&all, HOUR / 4)).await.is_ok());
     }
 }

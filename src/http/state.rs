@@ -10,10 +10,10 @@ use super::server::Limits;
 use super::web::Origins;
 use crate::answers::AnswerStore;
 use crate::clients::{ClientStore, Limiter, Registry};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment, UnixMillis};
 use crate::edge::DirectFiles;
 use crate::identity::Logins;
-use crate::mint::Signing;
+use crate::mint::{Dates, Signing};
 use crate::revocation::{
     Answers, Blind, Download, Index, Informed, Inquiry, Mode, OnStale, Questions, RevocationStore, RevocationView,
     StalenessPolicy, Status, StoreError, Tally, record,
@@ -21,6 +21,9 @@ use crate::revocation::{
 
 /// How often the store is asked for one answer: a stable link that was revoked takes a round to step over.
 const MAX_ROUNDS: usize = 64;
+
+/// How much longer than clocks differ the store's time is waited for.
+const HORIZON_MARGIN: Duration = Duration::from_secs(1);
 
 /// One process, as its handlers see it.
 pub struct AppState {
@@ -99,6 +102,23 @@ impl AppState {
     /// How long revocations may have been missing.
     pub fn staleness_now(&self) -> Option<Duration> {
         self.index.freshness().age(self.clock.now())
+    }
+
+    /// The latest issue of a link that counts as made by now. Clocks differ, and the store's may be ahead of ours.
+    pub fn latest_issue(&self, now: Moment) -> UnixMillis {
+        now.wall.max(self.index.store_time().lower_bound(now)).plus(self.signing.bounds.skew())
+    }
+
+    /// The times by which links are made now.
+    pub fn dates(&self) -> Dates {
+        let now = self.clock.now();
+        let horizon = self.index.store_time().told().plus(self.signing.bounds.skew());
+        Dates { now: now.wall, horizon, latest_issue: self.latest_issue(now) }
+    }
+
+    /// How long a request for links waits for the store's time.
+    pub fn horizon_patience(&self) -> Duration {
+        self.signing.bounds.skew() + HORIZON_MARGIN
     }
 
     /// Lets a judgement look at what is revoked: in the index, or among the answers of the store.

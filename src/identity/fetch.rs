@@ -13,7 +13,7 @@ use http_body_util::Full;
 use thiserror::Error;
 
 use super::jwks::{KeySet, KeySetError};
-use crate::http_client::{self, ClientError};
+use crate::http_client::{self, ClientError, is_private};
 
 /// How long a provider may take to answer, from the first packet to the last byte.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,13 +59,9 @@ impl Source {
         const WRONG: &str = "must be an https:// URL, such as \"https://login.example.com/keys\"";
         let uri: Uri = text.parse().map_err(|_| WRONG)?;
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(WRONG)?;
-        let host = authority.host().trim_matches(['[', ']']);
-        let is_here = host.eq_ignore_ascii_case("localhost")
-            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
         match uri.scheme_str() {
-            _ if host.is_empty() || text.contains('#') => Err(WRONG),
-            Some("https") => Ok(Self::Url(uri)),
-            Some("http") if is_here => Ok(Self::Url(uri)),
+            _ if authority.host().is_empty() || text.contains('#') => Err(WRONG),
+            Some("http" | "https") if is_private(&uri) => Ok(Self::Url(uri)),
             Some("http") => Err("must be https://: with http:// anybody on the way could put keys of their own there"),
             _ => Err(WRONG),
         }

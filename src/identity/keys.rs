@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{info, warn};
 
 use super::fetch::{FETCH_TIMEOUT, FetchError, FileMark, Source};
@@ -24,6 +24,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// How long a login waits for the keys that are being fetched on its behalf.
 const PATIENCE: Duration = FETCH_TIMEOUT.saturating_add(Duration::from_secs(1));
+/// Logins that wait so at once, for each provider: strangers who name unknown keys hold no more connections than this
+/// while a provider hangs.
+const MAX_WAITING: usize = 64;
 
 /// Where keys come from, and how fresh they are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,7 @@ pub struct Keys {
     /// Refreshes begun, and the last one that ended.
     begun: AtomicU64,
     ended: watch::Sender<u64>,
+    waiting: Semaphore,
     fetches: AtomicU64,
     failed_fetches: AtomicU64,
 }
@@ -95,6 +99,7 @@ impl Keys {
             wanted: Notify::new(),
             begun: AtomicU64::new(0),
             ended: watch::Sender::new(0),
+            waiting: Semaphore::new(MAX_WAITING),
             // Counters that Prometheus reads must not begin anew.
             fetches: predecessor.map_or(0, |old| old.fetches.load(Ordering::Relaxed)).into(),
             failed_fetches: predecessor.map_or(0, |old| old.failed_fetches.load(Ordering::Relaxed)).into(),
@@ -115,12 +120,13 @@ impl Keys {
         if usable.is_some() || self.known.load().is_none() {
             return usable;
         }
-        self.ask_again(clock).await;
+        // What could not be waited for is not there.
+        let _is_done = self.ask_again(clock).await;
         self.usable(clock.now())
     }
 
-    /// Has the keys fetched again, unless that was done a moment ago, and waits until it is done.
-    pub async fn ask_again(&self, clock: &dyn Clock) {
+    /// Has the keys fetched again, unless that was done a moment ago, and waits until it is done; whether it is.
+    pub async fn ask_again(&self, clock: &dyn Clock) -> bool {
         let mut ended = self.ended.subscribe();
         let needed = {
             let mut asked = self.asked.lock();
@@ -132,7 +138,11 @@ impl Keys {
             }
             asked.number
         };
-        let _ = tokio::time::timeout(PATIENCE, ended.wait_for(|ended| *ended >= needed)).await;
+        if *ended.borrow() >= needed {
+            return true;
+        }
+        let Ok(_place) = self.waiting.try_acquire() else { return false };
+        matches!(tokio::time::timeout(PATIENCE, ended.wait_for(|ended| *ended >= needed)).await, Ok(Ok(_)))
     }
 
     /// Keeps them fresh, for ever.

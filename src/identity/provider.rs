@@ -74,7 +74,9 @@ impl Provider {
         if !may_have_a_new_key {
             return Err(refusal.into());
         }
-        self.keys.ask_again(clock).await;
+        if !self.keys.ask_again(clock).await {
+            return Err(LoginRefusal::Unavailable);
+        }
         let renewed = self.keys.usable(clock.now()).ok_or(LoginRefusal::Unavailable)?;
         if Arc::ptr_eq(&renewed, &keys) {
             return Err(refusal.into());
@@ -100,6 +102,7 @@ impl Provider {
             policy,
             rates: self.config.rates,
             keys: Vec::new(),
+            created_at: None,
         };
         Ok(Believed { provider: Arc::clone(self), keys, times: verified.times(), client: Arc::new(client) })
     }

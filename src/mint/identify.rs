@@ -3,7 +3,7 @@
 use super::Signing;
 use crate::clock::UnixMillis;
 use crate::collection::Collection;
-use crate::token::{Examined, Keyring, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, examine};
+use crate::token::{Examined, Keyring, Presentation, TokenBuffer, TokenId, UntrustedToken, examine};
 
 /// An authentic link's id and end: what is needed to revoke it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl Signing {
     /// The id of an authentic link, whatever its times and the revocations say.
     pub fn identify(&self, link: &str, now: UnixMillis) -> Option<Identified> {
         let keyring = self.keyring.load();
-        self.authentic(link, &keyring, now, |examined, _| Identified {
+        self.authentic(link, &keyring, Presentation::of_an_onlooker(now, now), |examined, _| Identified {
             id: examined.token.id(),
             expires_at: examined.token.claims().expires_at,
         })
@@ -28,7 +28,7 @@ impl Signing {
         let subject = |examined: &Examined<'_>, _: &Collection| {
             examined.token.claims().subject.map(|subject| subject.as_str().to_owned())
         };
-        self.authentic(link, &keyring, now, subject)?
+        self.authentic(link, &keyring, Presentation::of_an_onlooker(now, now), subject)?
     }
 
     /// Hands an authentic link to `look`, with how its times and networks were judged; `None` when it is none of ours.
@@ -36,13 +36,13 @@ impl Signing {
         &self,
         link: &str,
         keyring: &Keyring,
-        now: UnixMillis,
+        presentation: Presentation,
         look: impl Fn(&Examined<'_>, &Collection) -> R,
     ) -> Option<R> {
         self.candidates(link).find_map(|(collection, token)| {
             let mut buffer = TokenBuffer::default();
             let token = UntrustedToken::parse(token, &mut buffer).ok()?;
-            let examined = examine_in(collection, token, keyring, now).ok()?;
+            let examined = examine(token, collection.rules(), keyring, presentation).ok()?;
             Some(look(&examined, collection))
         })
     }
@@ -60,14 +60,4 @@ impl Signing {
             .filter(move |known| collection.is_none_or(|name| name == known.name().as_str()))
             .map(move |known| (known, token))
     }
-}
-
-/// Examines a token as one of a collection's; whoever asks is not the client that the link is bound to.
-pub(crate) fn examine_in<'t>(
-    collection: &'t Collection,
-    token: UntrustedToken<'t>,
-    keyring: &Keyring,
-    now: UnixMillis,
-) -> Result<Examined<'t>, Refusal> {
-    examine(token, collection.rules(), keyring, Presentation { now, client_address: None, resumes: false })
 }

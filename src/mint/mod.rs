@@ -14,12 +14,11 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 pub use self::identify::Identified;
-pub(crate) use self::identify::examine_in;
-pub use self::refresh::RefreshError;
+pub use self::refresh::{Owner, RefreshError};
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::entropy;
-use crate::revocation::{Bearings, Bounds, Kind, RevocationView, issue_time};
+use crate::revocation::{Bearings, Bounds, Kind, RevocationView, covering, issue_time};
 use crate::token::{
     ClientName, Disposition, Expiry, Feature, Features, Keyring, MAX_TOKEN_CHARS, MintPolicy, MintRefusal, MintWish,
     Subject, parse_network, seal,
@@ -29,6 +28,23 @@ use crate::token::{
 pub const MAX_BATCH: usize = 1000;
 /// The collection of a request that names none.
 pub const DEFAULT_COLLECTION: &str = "image";
+
+/// The times by which links are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Dates {
+    pub now: UnixMillis,
+    /// The latest issue that a link may be given ahead of now, so that whatever is revoked afterwards reaches it.
+    pub horizon: UnixMillis,
+    /// The latest issue of a link that counts as made by now.
+    pub latest_issue: UnixMillis,
+}
+
+impl Dates {
+    /// By one's own clock alone: no link is dated ahead of it.
+    pub const fn at(now: UnixMillis) -> Self {
+        Self { now, horizon: now, latest_issue: now }
+    }
+}
 
 /// What minting needs.
 pub struct Signing {
@@ -151,8 +167,41 @@ pub enum MintError {
     Refused(#[from] MintRefusal),
     #[error("a standing revocation of kind `{0}` covers such a link; reinstate it first")]
     Covered(Kind),
+    #[error("a revocation of kind `{kind}` that reaches further ahead than a link can be dated covers such a link")]
+    Ahead {
+        kind: Kind,
+        /// When the link would count as issued.
+        date: UnixMillis,
+    },
     #[error("the link's token would be longer than {MAX_TOKEN_CHARS} characters")]
     TooLong,
+}
+
+/// What came of making links, which may be too early for some.
+pub trait Awaits {
+    /// The issue time, the latest up to `most`, that the horizon must have come to before more can be made.
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis>;
+}
+
+impl Awaits for MintError {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
+        match self {
+            Self::Ahead { date, .. } => Some(*date).filter(|date| *date <= most),
+            _ => None,
+        }
+    }
+}
+
+impl<T, E: Awaits> Awaits for Result<T, E> {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
+        self.as_ref().err()?.awaits(most)
+    }
+}
+
+impl<T: Awaits> Awaits for Vec<T> {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
+        self.iter().filter_map(|made| made.awaits(most)).max()
+    }
 }
 
 impl Signing {
@@ -166,13 +215,16 @@ impl Signing {
         client: &str,
         policy: &MintPolicy,
         revocations: &dyn RevocationView,
-        now: UnixMillis,
+        dates: Dates,
     ) -> Result<Link, MintError> {
+        let now = dates.now;
         policy.check_features(request.features())?;
-        let collection = self
-            .collections
-            .get(request.collection.as_deref().unwrap_or(DEFAULT_COLLECTION))
-            .ok_or(MintError::UnknownCollection)?;
+        let name = request.collection.as_deref().unwrap_or(DEFAULT_COLLECTION);
+        // Which collections there are is no business of a login that may not use them.
+        if policy.subject.is_some() && !policy.covers_collection(name) {
+            return Err(MintRefusal::CollectionNotAllowed.into());
+        }
+        let collection = self.collections.get(name).ok_or(MintError::UnknownCollection)?;
         let networks = networks(request.client_networks.as_deref().unwrap_or_default())?;
         let wish = MintWish {
             path: &request.path,
@@ -207,9 +259,9 @@ impl Signing {
         let id = if request.stable == Some(true) {
             let max_ttl = policy.max_ttl(collection.rules());
             let (signing, revoked) = ((&**keyring, collection.name()), (revocations, bearings));
-            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked, self.bounds)?
+            stable::settle(&mut claims, wish.expiry, max_ttl, signing, revoked)?
         } else {
-            let issued_at = issue_time(revocations, bearings, now, self.bounds.leeway).map_err(MintError::Covered)?;
+            let issued_at = issue_time(revocations, bearings, now).map_err(MintError::Covered)?;
             if request.expires_at.is_none() {
                 // A life that was asked for begins when the link counts as issued.
                 claims.expires_at = claims.expires_at.plus(issued_at.since(now));
@@ -217,6 +269,11 @@ impl Signing {
             claims.issued_at = issued_at;
             entropy::token_id()
         };
+        // Whatever moved it ahead: later than this, a revocation that comes after it might not reach it.
+        if claims.issued_at > now.max(dates.horizon) {
+            let kind = covering(revocations, bearings).map_or(Kind::Link, |(kind, _)| kind);
+            return Err(MintError::Ahead { kind, date: claims.issued_at });
+        }
         let token = seal(&keyring, collection.name(), id, &claims).map_err(|_| MintError::TooLong)?;
         Ok(Link {
             url: self.url(collection, &token),

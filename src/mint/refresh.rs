@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Link, MintError, MintRequest, Signing};
+use super::{Awaits, Dates, Link, MintError, MintRequest, Signing};
 use crate::clock::{Rfc3339, UnixMillis};
 use crate::collection::Collection;
 use crate::revocation::{Kind, RevocationView, covers};
-use crate::token::{Claims, Examined, Keyring, MintPolicy, Refusal, Subject, VerifiedToken, is_stable};
+use crate::token::{Claims, Examined, Keyring, MintPolicy, Presentation, Refusal, Subject, VerifiedToken, is_stable};
 
 /// Why a link is not refreshed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -17,6 +17,8 @@ pub enum RefreshError {
     Invalid(&'static str),
     #[error("the link was minted by another client, or for somebody else: only its own may refresh it")]
     Foreign,
+    #[error("the link was minted before the client of this name was added, by another that had it: mint a new one")]
+    Predecessor,
     #[error("the link ended more than {0} seconds ago: mint a new one")]
     LongExpired(u64),
     #[error("the link was withdrawn (revocation of kind `{0}`): a refresh does not bring it back")]
@@ -25,6 +27,24 @@ pub enum RefreshError {
     Counted,
     #[error(transparent)]
     Mint(#[from] MintError),
+}
+
+impl Awaits for RefreshError {
+    fn awaits(&self, most: UnixMillis) -> Option<UnixMillis> {
+        match self {
+            Self::Mint(error) => error.awaits(most),
+            _ => None,
+        }
+    }
+}
+
+/// Who wants a link refreshed.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    pub client: &'a str,
+    pub policy: &'a MintPolicy,
+    /// Since when there is this client of its name, where that is known.
+    pub since: Option<UnixMillis>,
 }
 
 impl Signing {
@@ -36,34 +56,40 @@ impl Signing {
     pub fn refresh(
         &self,
         link: &str,
-        (client, policy): (&str, &MintPolicy),
+        owner: Owner<'_>,
         life: Option<u64>,
         grace: Duration,
         revocations: &dyn RevocationView,
-        now: UnixMillis,
+        dates: Dates,
     ) -> Result<Link, RefreshError> {
         let keyring = self.keyring.load();
-        let old = self.authentic(link, &keyring, now, |old, collection| {
-            judge(old, (client, policy), grace, revocations, now)?;
-            Ok(request(&old.token, collection, &keyring, policy, life, now))
+        let now = dates.now;
+        let presentation = Presentation::of_an_onlooker(now, dates.latest_issue);
+        let old = self.authentic(link, &keyring, presentation, |old, collection| {
+            judge(old, owner, &keyring, grace, revocations, now)?;
+            Ok(request(&old.token, collection, &keyring, owner.policy, life, now))
         });
         let request = old.unwrap_or(Err(RefreshError::Invalid("the signature does not match")))?;
-        Ok(self.mint(&request, client, policy, revocations, now)?)
+        Ok(self.mint(&request, owner.client, owner.policy, revocations, dates)?)
     }
 }
 
 /// Whether a link may have a successor.
 fn judge(
     old: &Examined<'_>,
-    (client, policy): (&str, &MintPolicy),
+    owner: Owner<'_>,
+    keyring: &Keyring,
     grace: Duration,
     revocations: &dyn RevocationView,
     now: UnixMillis,
 ) -> Result<(), RefreshError> {
     let claims = old.token.claims();
-    let is_own = policy.subject.as_deref().is_none_or(|own| claims.subject.map(Subject::as_str) == Some(own));
-    if claims.client.as_str() != client || !is_own {
+    let is_own = owner.policy.subject.as_deref().is_none_or(|own| claims.subject.map(Subject::as_str) == Some(own));
+    if claims.client.as_str() != owner.client || !is_own {
         return Err(RefreshError::Foreign);
+    }
+    if owner.since.is_some_and(|since| latest_minting(&old.token, keyring) < since) {
+        return Err(RefreshError::Predecessor);
     }
     match old.verdict {
         Ok(()) | Err(Refusal::NotYetValid | Refusal::OutsideNetworks | Refusal::Expired) => {}
@@ -79,6 +105,13 @@ fn judge(
         return Err(RefreshError::Counted);
     }
     Ok(())
+}
+
+/// When a link was made at the latest, by its own word. A stable one counts as issued when its window began, which ends
+/// before half of the link's life is over: it is the same link each time within.
+fn latest_minting(token: &VerifiedToken<'_>, keyring: &Keyring) -> UnixMillis {
+    let Claims { issued_at, expires_at, .. } = *token.claims();
+    if is_stable(keyring, token) { issued_at.plus(expires_at.since(issued_at) / 2) } else { issued_at }
 }
 
 /// The request that would have made the link, with a life that begins now.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::MintError;
 use crate::clock::UnixMillis;
-use crate::revocation::{Bearings, Bounds, Kind, RevocationView, Target, covering, issue_time, last_lifted};
+use crate::revocation::{Bearings, Kind, RevocationView, Target, covering, issue_time, last_lifted};
 use crate::token::{Claims, CollectionName, Expiry, Keyring, TokenId, stable_id};
 
 /// How many links of one window may be revoked one by one until no other takes their place.
@@ -58,14 +58,13 @@ pub fn settle(
     max_ttl: Duration,
     (keyring, collection): (&Keyring, CollectionName<'_>),
     (revocations, bearings): (&dyn RevocationView, Bearings<'_>),
-    bounds: Bounds,
 ) -> Result<TokenId, MintError> {
     let now = claims.issued_at;
     let mut window = match expiry {
         Some(Expiry::At(end)) => Window::of_end(end, now, max_ttl),
         _ => Window::of_life(claims.expires_at.since(now), now),
     };
-    issue_time(revocations, bearings, now, bounds.leeway).map_err(MintError::Covered)?;
+    issue_time(revocations, bearings, now).map_err(MintError::Covered)?;
     if let Some((_, cut_off)) = covering(revocations, bearings) {
         window = window.issued_after(UnixMillis(cut_off));
     }

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::cut_offs::CutOffs;
 use super::freshness::Freshness;
+use super::horizon::StoreTime;
 use super::judge::{Bearings, RevocationView};
 use super::links::Links;
 use super::{PRUNE_GRACE, STANDING};
@@ -46,6 +47,7 @@ pub struct IndexCounts {
 pub struct Index {
     tables: ArcSwap<Tables>,
     freshness: Freshness,
+    store_time: StoreTime,
 }
 
 impl Index {
@@ -74,6 +76,11 @@ impl Index {
     /// When this index was last known to be complete.
     pub const fn freshness(&self) -> &Freshness {
         &self.freshness
+    }
+
+    /// What was heard of the time by which the store decides.
+    pub const fn store_time(&self) -> &StoreTime {
+        &self.store_time
     }
 
     /// Makes room for that many links altogether, so that none of the tables grows on the way there.

@@ -190,22 +190,16 @@ pub fn covering(view: &dyn RevocationView, bearings: Bearings<'_>) -> Option<(Ki
     strictest
 }
 
-/// When a link that is minted now counts as issued: now, or just past a cut-off that reaches into the leeway, so
-/// that a link minted after a revocation's answer works at once.
+/// When a link that is minted now counts as issued: now, or just past a cut-off that lies ahead, so that a link minted
+/// after a revocation's answer works at once.
 ///
 /// # Errors
 /// The kind of the revocation that covers the link whenever it is issued.
-pub fn issue_time(
-    view: &dyn RevocationView,
-    bearings: Bearings<'_>,
-    now: UnixMillis,
-    leeway: Duration,
-) -> Result<UnixMillis, Kind> {
+pub fn issue_time(view: &dyn RevocationView, bearings: Bearings<'_>, now: UnixMillis) -> Result<UnixMillis, Kind> {
     match covering(view, bearings) {
         None => Ok(now),
         Some((_, cut_off)) if cut_off < now.0 => Ok(now),
-        // Twice the leeway: the revoker's clock may be ahead of ours by one, and reached one further.
-        Some((_, cut_off)) if cut_off < STANDING && cut_off <= now.plus(leeway * 2).0 => Ok(UnixMillis(cut_off + 1)),
+        Some((_, cut_off)) if cut_off < STANDING => Ok(UnixMillis(cut_off + 1)),
         Some((kind, _)) => Err(kind),
     }
 }
@@ -316,14 +310,12 @@ mod tests {
 
     #[test]
     fn a_link_minted_after_a_cut_off_is_issued_just_past_it() {
-        let leeway = Duration::from_secs(2);
         let now = UnixMillis(100_000);
-        let at = |score| index(&[("s:user-7", score)]).look(|view| issue_time(view, BEARINGS, now, leeway));
+        let at = |score| index(&[("s:user-7", score)]).look(|view| issue_time(view, BEARINGS, now));
         assert_eq!(at(99_999), Ok(now));
         assert_eq!(at(100_000), Ok(UnixMillis(100_001)));
         assert_eq!(at(102_000), Ok(UnixMillis(102_001)));
         assert_eq!(at(104_000), Ok(UnixMillis(104_001)));
-        assert_eq!(at(104_001), Err(Kind::Subject));
         assert_eq!(at(STANDING), Err(Kind::Subject));
     }
 

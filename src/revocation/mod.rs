@@ -20,6 +20,7 @@ use crate::token::{Invalid, TokenId};
 mod cut_offs;
 pub mod embedded;
 mod freshness;
+mod horizon;
 mod index;
 mod judge;
 mod link_filter;
@@ -32,6 +33,7 @@ mod store;
 mod target;
 
 pub use freshness::{Freshness, OnStale, StalenessPolicy};
+pub use horizon::StoreTime;
 pub use index::{Change, Index, IndexCounts, Replaced};
 pub use judge::{Bearings, Denied, Permit, RevocationView, Tally, admit, covering, covers, issue_time, last_lifted};
 pub use list::{DEFAULT_PAGE, ListQuery, MAX_PAGE, Page, PageCursor};
@@ -123,9 +125,10 @@ impl Revocation {
     }
 }
 
-/// What is asked for when something is revoked.
+/// What is asked for when something is revoked. The store decides when that was, and how far "until now" reaches.
 #[derive(Clone, Debug)]
 pub struct Proposal {
+    pub id: RevocationId,
     pub kind: Kind,
     pub target: Target,
     pub issued_before: IssuedBefore,
@@ -140,7 +143,7 @@ pub struct Proposal {
 /// Which links a cut-off covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IssuedBefore {
-    /// Those issued until now, however far a minter's clock runs ahead within the leeway.
+    /// Those issued until now, whatever the clocks of minters show within the leeway.
     Now,
     /// Those issued strictly before a time.
     Time(UnixMillis),
@@ -153,32 +156,52 @@ pub enum IssuedBefore {
 pub struct Bounds {
     /// The longest life any collection gives a link.
     pub max_ttl: Duration,
-    /// How far clocks of minters may run ahead of this one.
+    /// How far any machine's clock may be from the true time.
     pub leeway: Duration,
 }
 
+impl Bounds {
+    /// How far two machines' clocks may differ.
+    pub const fn skew(self) -> Duration {
+        self.leeway.saturating_mul(2)
+    }
+}
+
 impl Proposal {
-    /// Fills in what follows from the bounds: the score, and when the entry ends and may be forgotten.
-    pub fn into_revocation(self, id: RevocationId, now: UnixMillis, bounds: Bounds) -> Revocation {
-        let is_link = matches!(self.target, Target::Link(_));
-        let (score, issued_before) = match self.issued_before {
-            _ if is_link => (self.link_expiry.unwrap_or(now.plus(bounds.max_ttl)).0, None),
-            IssuedBefore::Always => (STANDING, None),
-            IssuedBefore::Now => (now.plus(bounds.leeway).0, Some(now)),
-            IssuedBefore::Time(time) => (time.0.saturating_sub(1), Some(time)),
-        };
-        let natural_end = match score {
-            STANDING.. => None,
-            score if is_link => Some(UnixMillis(score)),
-            score => Some(UnixMillis(score).plus(bounds.max_ttl)),
+    /// What is written into the set, unless it follows from when the store takes it.
+    fn fixed_score(&self, now: UnixMillis, bounds: Bounds) -> Option<u64> {
+        match self.issued_before {
+            _ if matches!(self.target, Target::Link(_)) => Some(self.link_expiry.unwrap_or(now.plus(bounds.max_ttl)).0),
+            IssuedBefore::Always => Some(STANDING),
+            IssuedBefore::Time(time) => Some(time.0.saturating_sub(1)),
+            IssuedBefore::Now => None,
+        }
+    }
+
+    /// How long after its score such an entry ends by itself; `None` when it stands until it is lifted.
+    fn life(&self, bounds: Bounds) -> Option<Duration> {
+        match (&self.target, self.issued_before) {
+            (Target::Link(_), _) => Some(Duration::ZERO),
+            (_, IssuedBefore::Always) => None,
+            _ => Some(bounds.max_ttl),
+        }
+    }
+
+    /// The revocation, taken by the store at a time, with the score that it was given.
+    fn recorded(self, at: UnixMillis, score: u64, bounds: Bounds) -> Revocation {
+        let natural_end = self.life(bounds).map(|life| UnixMillis(score).plus(life));
+        let issued_before = match (&self.target, self.issued_before) {
+            (Target::Link(_), _) | (_, IssuedBefore::Always) => None,
+            (_, IssuedBefore::Now) => Some(at),
+            (_, IssuedBefore::Time(time)) => Some(time),
         };
         Revocation {
-            id,
+            id: self.id,
             kind: self.kind,
             target: self.target,
             score,
             issued_before,
-            created_at: now,
+            created_at: at,
             created_by: self.created_by,
             expires_at: self.expires_at.or(natural_end),
             lapses_at: self.expires_at.or(natural_end.map(|end| end.plus(PRUNE_GRACE))),
@@ -196,6 +219,7 @@ mod tests {
 
     fn revocation(target: Target, issued_before: IssuedBefore, expires_at: Option<UnixMillis>) -> Revocation {
         let proposal = Proposal {
+            id: RevocationId::new([7; 16]),
             kind: Kind::Subject,
             target,
             issued_before,
@@ -204,15 +228,16 @@ mod tests {
             created_by: "test".into(),
             link_expiry: None,
         };
-        proposal.into_revocation(RevocationId::new([7; 16]), NOW, BOUNDS)
+        let score = proposal.fixed_score(NOW, BOUNDS).unwrap_or(NOW.0 + 4_000);
+        proposal.recorded(NOW, score, BOUNDS)
     }
 
     #[test]
     fn a_cut_off_lives_as_long_as_the_last_link_it_can_match() {
         let cut = revocation(Target::Subject("u".into()), IssuedBefore::Now, None);
-        assert_eq!(cut.score, NOW.0 + 2_000);
+        assert_eq!(cut.score, NOW.0 + 4_000);
         assert_eq!(cut.issued_before, Some(NOW));
-        assert_eq!(cut.expires_at, Some(UnixMillis(NOW.0 + 2_000 + 3_600_000)));
+        assert_eq!(cut.expires_at, Some(UnixMillis(NOW.0 + 4_000 + 3_600_000)));
         assert_eq!(cut.lapses_at, cut.expires_at.map(|end| end.plus(PRUNE_GRACE)));
     }
 

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::judge::Tally;
 use super::questions::{Answers, Questions};
-use super::{Bounds, IssuedBefore, ListQuery, Page, Proposal, Revocation, RevocationId, Target};
+use super::{IssuedBefore, ListQuery, Page, Proposal, Revocation, RevocationId, Target};
 use crate::clock::UnixMillis;
 use crate::entropy::random;
 use crate::token::TokenId;
@@ -23,7 +23,13 @@ use crate::token::TokenId;
 pub trait RevocationStore: Send + Sync {
     /// Records a revocation and makes it bite. Asking twice records it twice, which does no harm. With `wait`, answers
     /// once every verifier that is alive has applied it, or when that time is over.
-    async fn revoke(&self, revocation: Revocation, wait: Option<Duration>) -> Result<Recorded, StoreError>;
+    ///
+    /// The store decides by its own time: two revocations "until now" cannot pass each other, nor a link that was dated
+    /// before.
+    async fn revoke(&self, proposal: Proposal, wait: Option<Duration>) -> Result<Recorded, StoreError>;
+
+    /// Waits until the store's time has come so far, and sees to it that it never goes back behind that.
+    async fn reach(&self, time: UnixMillis) -> Result<(), StoreError>;
 
     /// Lifts a revocation; others that cover the same target go on biting. `None` when there is none of that id.
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
@@ -64,10 +70,10 @@ pub async fn lift(
     store: &dyn RevocationStore,
     id: &RevocationId,
     now: UnixMillis,
-    bounds: Bounds,
 ) -> Result<Option<Revocation>, StoreError> {
     let Some(lifted) = store.reinstate(id).await? else { return Ok(None) };
     let trace = Proposal {
+        id: RevocationId::new(random()),
         kind: lifted.kind,
         target: Target::Lifted(Box::new(lifted.target.clone())),
         issued_before: IssuedBefore::Time(UnixMillis(now.0 + 1)),
@@ -76,7 +82,6 @@ pub async fn lift(
         created_by: String::new(),
         link_expiry: None,
     };
-    let trace = trace.into_revocation(RevocationId::new(random()), now, bounds);
     if let Err(error) = store.revoke(trace, None).await {
         warn!(%error, %id, "a revocation was lifted without a trace: stable links that it covered come back as they were");
     }

@@ -206,9 +206,13 @@ impl MintPolicy {
         self.max_ttl.map_or(rules.max_ttl, |own| own.min(rules.max_ttl))
     }
 
+    /// Whether it says anything about links of a collection.
+    pub fn covers_collection(&self, collection: &str) -> bool {
+        self.collections.as_ref().is_none_or(|names| names.iter().any(|name| name == collection))
+    }
+
     fn allows(&self, collection: &str, path: MediaPath<'_>, subject: Option<Subject<'_>>) -> Result<(), MintRefusal> {
-        let covered = |names: &Vec<String>| names.iter().any(|name| name == collection);
-        if !self.collections.as_ref().is_none_or(covered) {
+        if !self.covers_collection(collection) {
             return Err(MintRefusal::CollectionNotAllowed);
         }
         if !self.allow.iter().any(|pattern| pattern.matches(path.as_str())) {

@@ -12,7 +12,7 @@ use super::keyring::{KeyId, Keyring};
 use super::names::{CollectionName, Dotfiles};
 use crate::clock::UnixMillis;
 
-/// How far `nbf` and `iat` may lie in the future of a verifier whose clock is behind the minter's.
+/// How far `nbf` may lie in the future of a verifier whose clock is behind the minter's.
 pub const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(30);
 
 /// What the collection that a link names demands of its tokens.
@@ -33,10 +33,19 @@ pub struct CollectionRules<'a> {
 pub struct Presentation {
     /// The verifier's wall clock.
     pub now: UnixMillis,
+    /// The latest `iat` that any clock within the leeway may have given a link by now.
+    pub latest_issue: UnixMillis,
     /// Who asks, when that is known for sure; a link bound to networks is refused when it is not.
     pub client_address: Option<IpAddr>,
     /// Whether the request goes on with a download that was begun: only then does a collection's resume grace apply.
     pub resumes: bool,
+}
+
+impl Presentation {
+    /// By somebody who looks into a link without being its client.
+    pub const fn of_an_onlooker(now: UnixMillis, latest_issue: UnixMillis) -> Self {
+        Self { now, latest_issue, client_address: None, resumes: false }
+    }
 }
 
 /// Why a token is refused, whatever the revocation lists say.
@@ -165,17 +174,16 @@ pub(crate) fn outcomes(
     rules: CollectionRules<'_>,
     presentation: Presentation,
 ) -> [(&'static str, Result<(), Refusal>); 5] {
-    let Presentation { now, client_address, resumes } = presentation;
+    let Presentation { now, latest_issue, client_address, resumes } = presentation;
     let unless = |is_wrong: bool, refusal| if is_wrong { Err(refusal) } else { Ok(()) };
     let life = claims.expires_at.since(claims.issued_at);
-    let soon = now.plus(NOT_BEFORE_LEEWAY);
-    let is_early = claims.not_before.is_some_and(|not_before| not_before > soon);
+    let is_early = claims.not_before.is_some_and(|not_before| not_before > now.plus(NOT_BEFORE_LEEWAY));
     let is_outside =
         !claims.networks.is_empty() && !client_address.is_some_and(|address| claims.networks.contains(address));
     let grace = if resumes { rules.resume_grace } else { Duration::ZERO };
     [
         ("lifetime", unless(life > rules.max_ttl, Refusal::LifetimeTooLong)),
-        ("issued_at", unless(claims.issued_at > soon, Refusal::IssuedInTheFuture)),
+        ("issued_at", unless(claims.issued_at > latest_issue, Refusal::IssuedInTheFuture)),
         ("not_before", unless(is_early, Refusal::NotYetValid)),
         ("networks", unless(is_outside, Refusal::OutsideNetworks)),
         ("expires_at", unless(now >= claims.expires_at.plus(grace), Refusal::Expired)),

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use linkgate::collection::Collection;
-use linkgate::mint::{MintRequest, Signing};
+use linkgate::mint::{Dates, MintRequest, Signing};
 use linkgate::revocation::Bounds;
 use linkgate::token::MintPolicy;
 use server::Server;
@@ -56,7 +56,8 @@ fn main() {
         for (requests, costs) in requests.iter().zip(&mut costs) {
             let start = Instant::now();
             for request in requests {
-                let minted = index.look(|view| signing.mint(request, "backend", &policy, view, fixture::NOW));
+                let minted =
+                    index.look(|view| signing.mint(request, "backend", &policy, view, Dates::at(fixture::NOW)));
                 black_box(minted.unwrap());
             }
             costs.push(start.elapsed().as_secs_f64() / LINKS as f64);

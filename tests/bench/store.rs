@@ -32,7 +32,7 @@ const LINKS: usize = 1_000_000;
 const LOAD_ROUNDS: usize = 5;
 const FOLLOWERS: usize = 50;
 const SECONDS: u64 = 10;
-const MAX_TTL: Duration = Duration::from_secs(7 * 86_400);
+const BOUNDS: Bounds = Bounds { max_ttl: Duration::from_secs(7 * 86_400), leeway: Duration::from_secs(2) };
 
 /// A Redis of our own, ended with the bench.
 struct Redis {
@@ -105,7 +105,7 @@ impl Follower {
         let index = Arc::new(Index::default());
         let config = RedisConfig { url: redis.url(), ..RedisConfig::default() };
         let clock = Arc::new(SystemClock::new());
-        let store = RedisStore::new(&config, folder, Arc::clone(&index), clock, MAX_TTL).unwrap();
+        let store = RedisStore::new(&config, folder, Arc::clone(&index), clock, BOUNDS).unwrap();
         Self { store, index }
     }
 
@@ -122,8 +122,9 @@ impl Follower {
     }
 }
 
-fn revocation(id: TokenId) -> linkgate::revocation::Revocation {
-    let proposal = Proposal {
+fn revocation(id: TokenId) -> Proposal {
+    Proposal {
+        id: RevocationId::new(entropy::random()),
         kind: Kind::Id,
         target: Target::Link(id),
         issued_before: IssuedBefore::Always,
@@ -131,9 +132,7 @@ fn revocation(id: TokenId) -> linkgate::revocation::Revocation {
         reason: None,
         created_by: "bench".into(),
         link_expiry: Some(now().plus(Duration::from_secs(3_600))),
-    };
-    let bounds = Bounds { max_ttl: MAX_TTL, leeway: Duration::from_secs(2) };
-    proposal.into_revocation(RevocationId::new(entropy::random()), now(), bounds)
+    }
 }
 
 /// The value below which that share of the values lies.

@@ -60,3 +60,62 @@ fn a_picture_that_was_revoked_is_not_shown_again_once_the_browser_asks() {
     });
     assert_eq!(linkgate.status(&path_of(&link)), 410);
 }
+
+/// A sound: a hundredth of a second of silence, 8 kHz, in WAVE's plainest form.
+fn sound() -> Vec<u8> {
+    let data = [0x80; 80];
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + data.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+/// A document of one empty page.
+const DOCUMENT: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n\
+    2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>endobj\n\
+    trailer<</Root 1 0 R>>\n";
+
+#[test]
+fn pages_and_drawings_of_strangers_run_nothing_and_pictures_sounds_and_documents_still_show() {
+    let script = "document.documentElement.setAttribute('class', 'run')";
+    let page = format!("<!doctype html><title>still</title><script>{script}</script><p onclick=\"{script}\">");
+    let drawing =
+        format!("<svg xmlns=\"http://www.w3.org/2000/svg\" onload=\"{script}\"><script>{script}</script></svg>");
+    let browser = Browser::start();
+    let linkgate = Builder::new().edge("nginx").setting("disposition = \"inline\"").start();
+    let nginx = Nginx::start(&linkgate, Variant::Redirect);
+    let open = |name: &str, contents: &[u8], content_type: &str| {
+        linkgate.file(name, contents);
+        let link = linkgate.mint(&json!({ "path": name, "content_type": content_type }));
+        browser.open(&nginx.url(&path_of(&link)));
+    };
+    let has_run = || browser.run("return document.documentElement.getAttribute('class')") == "run";
+
+    // Without the policy both would run: the browser, and this test, can tell.
+    nginx.page("own.html", &page);
+    browser.open(&nginx.url("/own.html"));
+    assert!(has_run(), "a page of the host itself runs");
+    for (name, contents, content_type) in [
+        ("page.html", &page, "text/html"),
+        ("page.jpg", &page, "text/html"),
+        ("drawing.svg", &drawing, "image/svg+xml"),
+        ("drawing.xml", &drawing, "application/xml"),
+    ] {
+        open(name, contents.as_bytes(), content_type);
+        assert!(!has_run(), "{name} as {content_type}");
+        assert_eq!(browser.run("return self.origin"), "null", "{name}: no origin of the host");
+    }
+
+    open("dot.png", PICTURE, "image/png");
+    assert_eq!(browser.run("return document.images[0].naturalWidth"), 1);
+    open("sound.wav", &sound(), "audio/wav");
+    crate::support::eventually("the sound can be played", || {
+        browser.run("return document.querySelector('video,audio').readyState >= 2") == true
+    });
+    open("document.pdf", DOCUMENT, "application/pdf");
+    // The viewer's own page, with its grey ground; a sandbox would have left it out.
+    let ground = "return document.contentType + ' ' + document.body.style.backgroundColor";
+    crate::support::eventually("the viewer has it", || browser.run(ground) == "application/pdf rgb(40, 40, 40)");
+}

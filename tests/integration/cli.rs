@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use linkgate::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -387,6 +388,7 @@ fn a_running_server_is_found_through_its_data_folder_and_obeys_at_once() {
     let (path, token, id) = (path_of(&link), link["token"].as_str().unwrap(), link["id"].as_str().unwrap());
     let inspected = json_of(&linkgate, &["inspect", token]);
     let client = inspected["client"].as_str().unwrap();
+    let soon = SystemClock::new().now().wall.plus(Duration::from_secs(1)).to_string();
     for target in [
         &[token][..],
         &["--id", id],
@@ -397,7 +399,7 @@ fn a_running_server_is_found_through_its_data_folder_and_obeys_at_once() {
         &["--key", "1"],
         &["--everything", "--reason", "leaked"],
         &["--everything", "--whenever"],
-        &["--subject", "user-42", "--issued-before", "2099-01-01T00:00:00Z"],
+        &["--subject", "user-42", "--issued-before", &soon],
     ] {
         assert_eq!(linkgate.get(&path).status, 200, "before {target:?}");
         let revocation = linkgate.succeed(&[&["revoke"], target].concat());
@@ -607,7 +609,7 @@ fn changes_of_clients_count_on_a_running_server() {
 
         let listed = json_of(&linkgate, &["clients", "list"]);
         let row = listed["clients"].as_array().unwrap().iter().find(|row| row["name"] == "backend").unwrap();
-        assert_eq!(names(row), ["name", "roles", "policy", "kept", "keys"]);
+        assert_eq!(names(row), ["name", "roles", "policy", "kept", "created_at", "keys"]);
         assert_eq!(row["policy"], json!({ "allow": ["users/42/**"], "max_ttl": 3600 }));
         assert_eq!((&row["roles"], &row["kept"]), (&json!(["mint"]), &json!("store")));
         assert_eq!(row["keys"].as_array().unwrap().len(), 1);

@@ -552,3 +552,42 @@ fn every_sample_can_be_used_as_it_stands() {
     assert_eq!(shipped.collections.keys().collect::<Vec<_>>(), ["image"]);
     assert!(Path::new("/var/lib/linkgate") == shipped.data_dir);
 }
+
+#[test]
+fn two_collections_that_an_edge_could_not_tell_apart_are_an_error() {
+    let media = folder();
+    let (a, b) = (media.path().join("a"), media.path().join("b"));
+    let link = media.path().join("link");
+    for folder in [&a, &b] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    std::os::unix::fs::symlink(&a, &link).unwrap();
+    let collection = |name: &str, root: Option<&Path>, edge: &str, prefix: &str| {
+        let root = root.map(|root| format!("root = {root:?}\n")).unwrap_or_default();
+        format!("[collections.{name}]\n{root}edge = \"{edge}\"\n{prefix}\n")
+    };
+    let own = "internal_prefix = \"/docs/\"";
+    let cases = [
+        (collection("image", Some(&a), "nginx", ""), collection("docs", Some(&b), "nginx", ""), false),
+        (collection("image", Some(&a), "nginx", own), collection("docs", Some(&b), "nginx", own), false),
+        (collection("image", Some(&a), "nginx", ""), collection("docs", None, "nginx", ""), false),
+        (collection("image", None, "nginx", ""), collection("docs", None, "nginx", ""), false),
+        (collection("image", Some(&a), "nginx", ""), collection("docs", Some(&a.join("in")), "nginx", ""), false),
+        (collection("image", Some(&a), "nginx", ""), collection("docs", Some(&b), "nginx", own), true),
+        (collection("image", Some(&a), "nginx", ""), collection("docs", Some(&a), "nginx", ""), true),
+        (collection("image", Some(&a), "nginx", ""), collection("docs", Some(&link), "nginx", ""), true),
+        (collection("image", Some(&a), "nginx", ""), collection("docs", Some(&b), "direct", ""), true),
+        (collection("image", Some(&a), "direct", ""), collection("docs", Some(&b), "direct", ""), true),
+    ];
+    for (one, other, is_good) in cases {
+        let text = format!("public_url = \"http://links.test\"\n{one}{other}");
+        let trial = Trial::with_a_key(&text);
+        if is_good {
+            trial.findings(&[]);
+            continue;
+        }
+        let errors = trial.errors(&[]);
+        assert!(errors.len() == 1 && errors[0].contains("internal_prefix"), "{text}: {errors:?}");
+        assert!(errors[0].contains("collections.image") && errors[0].contains("collections.docs"), "{errors:?}");
+    }
+}

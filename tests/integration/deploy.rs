@@ -425,15 +425,9 @@ fn what_compose_mounts_and_builds_is_there() {
 
 #[test]
 fn the_variables_of_compose_and_image_are_settings_that_fit() {
-    let image: BTreeMap<_, _> = last_stage()
-        .into_iter()
-        .filter_map(|line| line.strip_prefix("ENV ").map(str::to_owned))
-        .flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        .map(|pair| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())
-        .collect();
+    let image = image_variables();
     let alone = parsed("", image.clone());
     assert_eq!(alone.data_dir, Path::new("/data"));
-    assert_eq!(alone.listen.download, alone.listen.ops, "the health check asks where it listens");
 
     let mut both = image;
     both.extend(variables(&compose_block(&service("linkgate"), "    environment:")));
@@ -446,6 +440,53 @@ fn the_variables_of_compose_and_image_are_settings_that_fit() {
     let grace =
         service("linkgate").split_once("stop_grace_period: ").map(|(_, rest)| rest.lines().next().unwrap().to_owned());
     assert!(parse_span(&grace.unwrap()).unwrap() > config.limits.drain_timeout, "it is not killed while it drains");
+}
+
+/// The variables that the image sets.
+fn image_variables() -> BTreeMap<String, String> {
+    last_stage()
+        .into_iter()
+        .filter_map(|line| line.strip_prefix("ENV ").map(str::to_owned))
+        .flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .map(|pair| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())
+        .collect()
+}
+
+/// The image's own variables, with ports that are free here.
+#[test]
+fn the_port_that_the_image_publishes_answers_downloads_alone_and_the_health_check_works() {
+    let exposed: Vec<_> = last_stage().into_iter().filter(|line| line.starts_with("EXPOSE")).collect();
+    assert_eq!(exposed, ["EXPOSE 8080"], "what --publish-all publishes");
+    let mut variables = image_variables();
+    assert!(variables["LINKGATE_LISTEN__DOWNLOAD"].ends_with(":8080"));
+    let folder = folder();
+    variables.insert("LINKGATE_DATA_DIR".into(), folder.path().join("data").display().to_string());
+    variables.insert("LINKGATE_PUBLIC_URL".into(), "http://links.test".into());
+    let mut moved = BTreeMap::new();
+    let mut place = |audience: &str| {
+        let address = variables.get_mut(&format!("LINKGATE_LISTEN__{audience}")).unwrap();
+        let port = *moved.entry(address.clone()).or_insert_with(free_port);
+        *address = format!("127.0.0.1:{port}");
+        Place::Tcp(address.clone())
+    };
+    let (download, api, ops) = (place("DOWNLOAD"), place("API"), place("OPS"));
+    let linkgate = |arguments: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(arguments).env_clear().envs(&variables).current_dir(folder.path()).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    std::fs::create_dir(folder.path().join("media")).unwrap();
+    let _process = Process::start(&mut linkgate(&["serve", "--media", "media"]));
+    eventually("it is healthy", || linkgate(&["healthcheck"]).status().unwrap().success());
+
+    let status = |place: &Place, path: &str| request(place, "GET", path, &[], b"").status;
+    for path in ["/metrics", "/readyz", "/livez", "/v1/links", "/v1/clients", "/docs", "/openapi.json"] {
+        assert_eq!(status(&download, path), 404, "{path} on the port of downloads");
+    }
+    assert_eq!(status(&download, "/download/image/x"), 403);
+    assert_eq!((status(&ops, "/metrics"), status(&ops, "/v1/clients")), (200, 404));
+    assert_eq!((status(&api, "/v1/clients"), status(&api, "/metrics")), (401, 404));
 }
 
 /// The instructions of a Dockerfile, continued lines joined, comments left out.

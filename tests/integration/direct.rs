@@ -77,6 +77,7 @@ fn a_file_is_sent_with_everything_that_is_promised() {
         "last-modified",
         "etag",
         "cache-control",
+        "content-security-policy",
         "x-content-type-options",
         "referrer-policy",
         "x-linkgate-token-id",

@@ -30,7 +30,8 @@ MIN_BYTES = 38
 ID_BYTES = 16
 TAG_BYTES = 16
 HEADER_BYTES = 1 + 4 + ID_BYTES
-LEEWAY_MS = 30_000
+NOT_BEFORE_LEEWAY_MS = 30_000
+USUAL_LEEWAY_MS = 15_000  # how far a clock may be from the true time, where a vector says nothing
 LAST_MS = 253_402_300_799_999  # the end of the year 9999
 
 CLAIM_KEYS = {
@@ -132,11 +133,11 @@ def require(condition: bool, refusal: str) -> None:
 def verify_vector(keys: list, vector: dict) -> dict:
     """Verify a vector's token in its context."""
     return verify(vector["token"], keys, vector["collection"], vector["max_ttl_ms"], vector["dotfiles"],
-                  vector["now_ms"], vector["client_address"])
+                  vector["now_ms"], vector["client_address"], vector.get("leeway_ms", USUAL_LEEWAY_MS))
 
 
 def verify(text: str, keys: list, collection: str, max_ttl_ms: int, dotfiles: bool,
-           now_ms: int, client_address: str | None) -> dict:
+           now_ms: int, client_address: str | None, leeway_ms: int = USUAL_LEEWAY_MS) -> dict:
     """Steps 1 to 16 of the specification, in its order; returns what the token says."""
     require(len(text) <= MAX_CHARACTERS, "too-long")
     token = from_base64url(text)
@@ -144,7 +145,7 @@ def verify(text: str, keys: list, collection: str, max_ttl_ms: int, dotfiles: bo
     key_id, token_id, plain = open_frame(token, keys, collection)
     claims = decode_claims(plain, dotfiles)
     require(all(name in claims for name in REQUIRED), "claims-missing")
-    check_times_and_place(claims, max_ttl_ms, now_ms, client_address)
+    check_times_and_place(claims, max_ttl_ms, now_ms, client_address, leeway_ms)
     return {"token_id": to_base64url(token_id), "key_id": key_id, "claims": claims,
             "plain_claims_hex": plain.hex()}
 
@@ -244,11 +245,12 @@ def is_media_type(text: str) -> bool:
                         text) is not None
 
 
-def check_times_and_place(claims: dict, max_ttl_ms: int, now_ms: int, client_address: str | None) -> None:
+def check_times_and_place(claims: dict, max_ttl_ms: int, now_ms: int, client_address: str | None,
+                          leeway_ms: int) -> None:
     """Steps 12 to 16."""
     require(claims["expires_at"] - claims["issued_at"] <= max_ttl_ms, "lifetime-too-long")
-    require(claims["issued_at"] <= now_ms + LEEWAY_MS, "issued-in-the-future")
-    require(claims.get("not_before", 0) <= now_ms + LEEWAY_MS, "not-yet-valid")
+    require(claims["issued_at"] <= now_ms + 2 * leeway_ms, "issued-in-the-future")
+    require(claims.get("not_before", 0) <= now_ms + NOT_BEFORE_LEEWAY_MS, "not-yet-valid")
     if "networks" in claims:
         require(is_inside(client_address, claims["networks"]), "outside-networks")
     require(now_ms < claims["expires_at"], "expired")
@@ -567,12 +569,15 @@ def good_texts() -> list:
 
 def good_times() -> list:
     """Times that are just good enough."""
-    edge = NOW + LEEWAY_MS
+    edge = NOW + NOT_BEFORE_LEEWAY_MS
     return [
         good("expires-in-1-ms", "the last millisecond of a token", {"expires_at": NOW + 1}),
         good("longest-lifetime", "exactly max_ttl between issued at and expires at",
              {"issued_at": NOW, "expires_at": NOW + DAY}),
         good("issued-at-leeway", "issued exactly 30 s ahead of this clock", {"issued_at": edge}),
+        good("issued-at-two-leeways", "issued exactly two leeways ahead of this clock",
+             {"issued_at": NOW + 4 * SECOND}, leeway_ms=2 * SECOND),
+        good("issued-at-without-leeway", "issued now, where clocks do not differ", {"issued_at": NOW}, leeway_ms=0),
         good("not-before-leeway", "not before exactly 30 s ahead of this clock", {"not_before": edge}),
         good("both-at-leeway", "both exactly 30 s ahead of this clock", {"issued_at": edge, "not_before": edge}),
         good("largest-time", "expires in the last millisecond of the year 9999",
@@ -899,11 +904,17 @@ def refused_missing() -> list:
 
 def refused_times_and_places() -> list:
     """Steps 12 to 16."""
-    late, network = NOW + LEEWAY_MS + 1, {"networks": ["203.0.113.0/25"]}
+    late, network = NOW + NOT_BEFORE_LEEWAY_MS + 1, {"networks": ["203.0.113.0/25"]}
     return [
         refused_claims("lifetime", "lifetime-too-long", "1 ms more than max_ttl",
                        {"issued_at": NOW, "expires_at": NOW + DAY + 1}),
         refused_claims("issued-late", "issued-in-the-future", "issued 30.001 s ahead", {"issued_at": late}),
+        refused_claims("issued-beyond-two-leeways", "issued-in-the-future", "issued 1 ms more than two leeways ahead",
+                       {"issued_at": NOW + 4 * SECOND + 1}, leeway_ms=2 * SECOND),
+        refused_claims("issued-without-leeway", "issued-in-the-future", "issued 1 ms ahead, where clocks do not differ",
+                       {"issued_at": NOW + 1}, leeway_ms=0),
+        refused_claims("not-before-whatever-the-leeway", "not-yet-valid", "not before has a leeway of its own",
+                       {"not_before": late}, leeway_ms=60 * SECOND),
         refused_claims("not-before-late", "not-yet-valid", "not before 30.001 s ahead", {"not_before": late}),
         refused_claims("outside", "outside-networks", "an address just behind the network", network,
                        client_address="203.0.113.128"),
@@ -926,7 +937,7 @@ def refused_times_and_places() -> list:
 
 def refused_for_the_first_fault() -> list:
     """Two faults each: the check that comes first decides, and within the map the claim that comes first."""
-    expired, late, network = {"expires_at": NOW}, NOW + LEEWAY_MS + 1, {"networks": ["203.0.113.0/24"]}
+    expired, late, network = {"expires_at": NOW}, NOW + NOT_BEFORE_LEEWAY_MS + 1, {"networks": ["203.0.113.0/24"]}
     return [
         refused("first-version", "unknown-version", "unknown version, unknown key, wrong tag",
                 signed_and_flipped("first-version", -1, key_id=10, version=2)),

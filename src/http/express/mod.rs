@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use self::head::Room;
-use super::download::Asked;
+use super::asked::{Asked, Sender};
 use super::listen::Peer;
 use super::server::Answer;
 use super::slots::Activity;
@@ -79,7 +79,7 @@ where
         };
         let is_last = *stop.borrow();
         out.reserve(ANSWER_BYTES);
-        let asked = Asked { peer, method: &head.method, path: head.path, fields: head.fields };
+        let asked = Asked { peer, method: &head.method, path: head.path, fields: head.fields, sender: Sender::Edge };
         match service.write_answer(asked, &mut out).await {
             None => wire::end(&mut out, is_last),
             Some(response) => wire::write(&mut out, response, &head.method, is_last).await?,

@@ -1,10 +1,12 @@
 //! One process per data folder.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use crate::files;
 
 /// The file that is locked; it names the process that holds it.
 const FILE_NAME: &str = "lock";
@@ -30,13 +32,7 @@ impl FolderLock {
     /// [`LockError::Taken`] when another process has it.
     pub fn acquire(folder: &Path) -> Result<Self, LockError> {
         let io = |source| LockError::Io { folder: folder.to_owned(), source };
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(folder.join(FILE_NAME))
-            .map_err(io)?;
+        let mut file = files::own(&folder.join(FILE_NAME)).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

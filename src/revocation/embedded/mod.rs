@@ -1,32 +1,43 @@
 //! The store for one machine: a table file on disk, written and synced before a revocation is answered.
 //!
-//! The file is redb's: copy-on-write, checksummed, so that a process killed at any moment leaves the last
+//! Counted downloads are written far more often than anything else, and by strangers: they have a file and a writer of
+//! their own, so that no revocation waits for them.
+//!
+//! The files are redb's: copy-on-write, checksummed, so that a process killed at any moment leaves the last
 //! answered state behind. One process owns a data folder at a time; [`FolderLock`] sees to that.
 
 mod answers;
 mod counts;
+mod file;
 mod lock;
 mod tables;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::{Mutex, RwLock};
 use redb::Database;
-use tracing::{error, warn};
+use tokio::sync::Semaphore;
+use tracing::warn;
 
+use self::file::TableFile;
 pub use self::lock::{FolderLock, LockError};
 use super::{
-    Answers, Applied, Download, Durability, Index, ListQuery, Page, Questions, Recorded, Revocation, RevocationId,
-    RevocationStore, Status, StoreError, Tally, Target, Verifier,
+    Answers, Applied, Bounds, Download, Durability, Index, ListQuery, Page, Proposal, Questions, Recorded, Revocation,
+    RevocationId, RevocationStore, Status, StoreError, Tally, Target, Verifier,
 };
 use crate::clock::{Clock, UnixMillis};
 
 /// The table file inside the data folder.
 pub const FILE_NAME: &str = "revocations.redb";
+/// A file has one history.
+const EPOCH: &str = "embedded";
+/// The file of counted downloads beside it.
+const COUNTS_FILE_NAME: &str = "downloads.redb";
+/// Downloads that are counted on threads of the runtime at once; the others wait without one. One writes at a time.
+const COUNTERS: usize = 2;
 /// How often revocations that have ended are lifted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -37,14 +48,13 @@ pub struct EmbeddedStore {
 }
 
 struct Inner {
-    path: PathBuf,
-    /// `None` after an I/O error until the file could be opened again.
-    database: RwLock<Option<Database>>,
-    /// Held from the first look at the tables until the index shows the change: keeps both in one order.
-    writer: Mutex<()>,
+    revocations: TableFile,
+    counts: TableFile,
+    /// Whose turn it is to count: threads that wait for the disk must be left to revocations.
+    counters: Semaphore,
     index: Arc<Index>,
     clock: Arc<dyn Clock>,
-    max_ttl: Duration,
+    bounds: Bounds,
     session_window: Duration,
     started_at: UnixMillis,
     _lock: FolderLock,
@@ -59,23 +69,29 @@ impl EmbeddedStore {
         data_dir: &Path,
         index: Arc<Index>,
         clock: Arc<dyn Clock>,
-        max_ttl: Duration,
+        bounds: Bounds,
         session_window: Duration,
     ) -> Result<Self, StoreError> {
         let lock = FolderLock::acquire(data_dir).map_err(|error| StoreError::Failed(error.to_string()))?;
-        let path = data_dir.join(FILE_NAME);
-        let database = open_database(&path)?;
-        tables::load(&database, &index)?;
+        let revocations = TableFile::open(data_dir.join(FILE_NAME), {
+            let index = Arc::clone(&index);
+            move |database| {
+                tables::create(database)?;
+                answers::create(database)?;
+                tables::load(database, &index)
+            }
+        })?;
+        let counts = TableFile::open(data_dir.join(COUNTS_FILE_NAME), counts::create)?;
         index.freshness().set_always();
         Ok(Self {
             inner: Arc::new(Inner {
-                path,
-                database: RwLock::new(Some(database)),
-                writer: Mutex::new(()),
+                revocations,
+                counts,
+                counters: Semaphore::new(COUNTERS),
                 index,
                 started_at: clock.now().wall,
                 clock,
-                max_ttl,
+                bounds,
                 session_window,
                 _lock: lock,
             }),
@@ -95,52 +111,25 @@ impl EmbeddedStore {
 
 impl Inner {
     fn write<T>(&self, work: impl Fn(&Database) -> Result<(T, tables::Outcome), StoreError>) -> Result<T, StoreError> {
-        let _writer = self.writer.lock();
-        self.reopen_if_broken()?;
-        let result = match &*self.database.read() {
-            Some(database) => work(database),
-            None => Err(StoreError::Failed("the table file is closed".into())),
-        };
-        match result {
-            Ok((value, outcome)) => {
-                outcome.apply(&self.index);
-                Ok(value)
-            }
-            Err(error) => {
-                // After a failed write redb refuses everything until the file is opened anew.
-                *self.database.write() = None;
-                if let Err(reopening) = self.reopen_if_broken() {
-                    error!(%reopening, "the revocation store could not be opened again after a failed write");
-                }
-                Err(error)
-            }
-        }
+        self.revocations.write(work, |(value, outcome)| {
+            outcome.apply(&self.index);
+            value
+        })
     }
 
     fn read<T>(&self, work: impl Fn(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        match &*self.database.read() {
-            Some(database) => work(database),
-            None => Err(StoreError::Failed("the table file is closed after a failed write".into())),
-        }
-    }
-
-    fn reopen_if_broken(&self) -> Result<(), StoreError> {
-        let mut database = self.database.write();
-        if database.is_none() {
-            let opened = open_database(&self.path)?;
-            // What was being written may be there after all: whatever is on disk bites.
-            tables::load(&opened, &self.index)?;
-            *database = Some(opened);
-        }
-        Ok(())
+        self.revocations.read(work)
     }
 }
 
 #[async_trait]
 impl RevocationStore for EmbeddedStore {
-    async fn revoke(&self, revocation: Revocation, wait: Option<Duration>) -> Result<Recorded, StoreError> {
+    async fn revoke(&self, proposal: Proposal, wait: Option<Duration>) -> Result<Recorded, StoreError> {
         self.run(move |inner| {
-            let position = inner.write(|database| tables::insert(database, &revocation))?;
+            let now = inner.clock.now();
+            let (position, revocation) =
+                inner.write(|database| tables::insert(database, proposal.clone(), now.wall, inner.bounds))?;
+            inner.index.store_time().learn(EPOCH, revocation.created_at, now, inner.bounds);
             Ok(Recorded {
                 revocation,
                 position: position.to_string(),
@@ -151,6 +140,20 @@ impl RevocationStore for EmbeddedStore {
             })
         })
         .await
+    }
+
+    async fn reach(&self, time: UnixMillis) -> Result<(), StoreError> {
+        while self.inner.index.store_time().told() < time {
+            tokio::time::sleep(time.since(self.inner.clock.now().wall)).await;
+            self.run(|inner| {
+                let now = inner.clock.now();
+                let at = inner.write(|database| tables::tell(database, now.wall, inner.bounds))?;
+                inner.index.store_time().learn(EPOCH, at, now, inner.bounds);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
@@ -187,10 +190,11 @@ impl RevocationStore for EmbeddedStore {
 
     async fn count(&self, download: &Download) -> Result<Tally, StoreError> {
         let download = download.clone();
+        let _turn = self.inner.counters.acquire().await.map_err(|closed| StoreError::Failed(closed.to_string()))?;
         self.run(move |inner| {
             let now = inner.clock.now().wall;
             let count = |database: &Database| counts::count(database, &download, now, inner.session_window);
-            inner.write(|database| Ok((count(database)?, tables::Outcome::Nothing)))
+            inner.counts.write(count, |tally| tally)
         })
         .await
     }
@@ -228,10 +232,10 @@ impl RevocationStore for EmbeddedStore {
                         inner.write(|database| tables::remove(database, id))?;
                     }
                     if !lapsed.is_empty() {
-                        inner.index.prune(now, inner.max_ttl);
+                        inner.index.prune(now, inner.bounds.max_ttl);
                     }
-                    if inner.read(|database| counts::any_over(database, now))? {
-                        inner.write(|database| Ok((counts::forget(database, now)?, tables::Outcome::Nothing)))?;
+                    if inner.counts.read(|database| counts::any_over(database, now))? {
+                        inner.counts.write(|database| counts::forget(database, now), |()| ())?;
                     }
                     if inner.read(|database| answers::any_over(database, now))? {
                         inner.write(|database| Ok((answers::forget(database, now)?, tables::Outcome::Nothing)))?;
@@ -246,37 +250,6 @@ impl RevocationStore for EmbeddedStore {
     }
 }
 
-fn open_database(path: &Path) -> Result<Database, StoreError> {
-    let fail = |error: redb::DatabaseError| match error {
-        redb::DatabaseError::Storage(error) => storage_error(error),
-        other => StoreError::Failed(format!("cannot open {}: {other}", path.display())),
-    };
-    let is_new = !path.exists();
-    let database = Database::create(path).map_err(fail)?;
-    if is_new {
-        restrict(path).map_err(|error| StoreError::Failed(error.to_string()))?;
-        sync_folder(path).map_err(|error| StoreError::Failed(error.to_string()))?;
-    }
-    tables::create(&database)?;
-    counts::create(&database)?;
-    answers::create(&database)?;
-    Ok(database)
-}
-
-/// Only the owner may read who was locked out of what.
-fn restrict(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-}
-
-/// A new file's name is only durable once its folder is synced.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => std::fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 fn storage_error(error: redb::StorageError) -> StoreError {
     match error {
         redb::StorageError::Io(error)
@@ -288,5 +261,64 @@ fn storage_error(error: redb::StorageError) -> StoreError {
             StoreError::Full
         }
         other => StoreError::Failed(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::token::TokenId;
+
+    /// More than the runtime has threads for what blocks.
+    const DOWNLOADS: usize = 600;
+
+    #[tokio::test]
+    async fn what_revocations_are_read_and_written_for_waits_for_no_download_that_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let (hour, now) = (Duration::from_secs(3_600), clock.now().wall);
+        let bounds = Bounds { max_ttl: hour, leeway: Duration::from_secs(2) };
+        let store = EmbeddedStore::open(folder.path(), Arc::default(), clock, bounds, hour).unwrap();
+        let inner = Arc::clone(&store.inner);
+        let (ready, begun) = tokio::sync::oneshot::channel();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        // A disk that hangs while a download is counted.
+        let disk = std::thread::spawn(move || {
+            inner.counts.write(
+                |_| Ok(()),
+                |()| {
+                    ready.send(()).unwrap();
+                    held.recv().unwrap();
+                },
+            )
+        });
+        begun.await.unwrap();
+        let mut downloads = tokio::task::JoinSet::new();
+        for number in 0..DOWNLOADS {
+            let store = store.clone();
+            let download = Download {
+                link: TokenId((number as u128).to_be_bytes()),
+                most: 1,
+                issued_at: now,
+                expires_at: now.plus(hour),
+                client: None,
+                begins: true,
+            };
+            downloads.spawn(async move { store.count(&download).await });
+        }
+        tokio::task::yield_now().await;
+        let nothing = RevocationId::new([0; 16]);
+        let looked = async {
+            store.reinstate(&nothing).await.unwrap();
+            store.list(&ListQuery::default()).await.unwrap();
+            store.verifiers().await.unwrap();
+        };
+        tokio::time::timeout(Duration::from_secs(20), looked).await.expect("nothing of it waits for the counts");
+        release.send(()).unwrap();
+        disk.join().unwrap().unwrap();
+        while let Some(counted) = downloads.join_next().await {
+            assert_eq!(counted.unwrap().unwrap(), Tally::Within);
+        }
     }
 }

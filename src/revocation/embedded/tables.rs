@@ -1,11 +1,14 @@
 //! The tables of the embedded store and what is done to them, each in one transaction.
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::storage_error;
 use crate::clock::UnixMillis;
+use crate::revocation::horizon::{reach, steady};
 use crate::revocation::list::SCAN_BUDGET;
-use crate::revocation::{Change, Index, ListQuery, Page, PageCursor, Revocation, RevocationId, StoreError, Target};
+use crate::revocation::{
+    Bounds, Change, Index, ListQuery, Page, PageCursor, Proposal, Revocation, RevocationId, StoreError, Target,
+};
 
 /// Revocation id → the revocation as JSON.
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
@@ -20,6 +23,8 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const FORMAT_KEY: &str = "format";
 const FORMAT: u64 = 1;
+/// The latest time that was told: no revocation is recorded before it.
+const TOLD_KEY: &str = "told";
 const SEQUENCE_KEY: &str = "sequence";
 /// Records lifted in one sweep.
 const SWEEP_BATCH: usize = 200;
@@ -103,15 +108,23 @@ pub fn position(database: &Database) -> Result<u64, StoreError> {
     Ok(meta.get(SEQUENCE_KEY).map_err(storage_error)?.map_or(0, |value| value.value()))
 }
 
-/// Adds a revocation; answers its position.
-pub fn insert(database: &Database, revocation: &Revocation) -> Result<(u64, Outcome), StoreError> {
-    let json = serde_json::to_vec(revocation).map_err(|error| StoreError::Failed(error.to_string()))?;
-    let id = revocation.id.as_str();
-    let member = revocation.target.member();
+/// Adds what is proposed when the clock shows a time; answers its position, and the revocation that came of it.
+pub fn insert(
+    database: &Database,
+    proposal: Proposal,
+    clock: UnixMillis,
+    bounds: Bounds,
+) -> Result<((u64, Revocation), Outcome), StoreError> {
+    let member = proposal.target.member();
     let transaction = database.begin_write().map_err(failed)?;
-    let (position, score);
+    let (position, score, revocation);
     {
         let mut meta = transaction.open_table(META).map_err(failed)?;
+        let at = tell_in(&mut meta, clock, bounds)?;
+        let own = proposal.fixed_score(at, bounds).unwrap_or_else(|| reach(at, UnixMillis(0), at, bounds).0);
+        revocation = proposal.recorded(at, own, bounds);
+        let json = serde_json::to_vec(&revocation).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let id = revocation.id.as_str();
         position = meta.get(SEQUENCE_KEY).map_err(storage_error)?.map_or(0, |value| value.value()) + 1;
         meta.insert(SEQUENCE_KEY, position).map_err(storage_error)?;
         let mut records = transaction.open_table(RECORDS).map_err(failed)?;
@@ -127,7 +140,27 @@ pub fn insert(database: &Database, revocation: &Revocation) -> Result<(u64, Outc
         score = strictest(&by_target, &member)?.map_or(revocation.score, |(score, _)| score);
     }
     commit(transaction)?;
-    Ok((position, Outcome::Scored { target: revocation.target.clone(), score }))
+    let outcome = Outcome::Scored { target: revocation.target.clone(), score };
+    Ok(((position, revocation), outcome))
+}
+
+/// Notes how far the store's time has come when the clock shows a time; answers it.
+pub fn tell(database: &Database, clock: UnixMillis, bounds: Bounds) -> Result<(UnixMillis, Outcome), StoreError> {
+    let transaction = database.begin_write().map_err(failed)?;
+    let at = tell_in(&mut transaction.open_table(META).map_err(failed)?, clock, bounds)?;
+    commit(transaction)?;
+    Ok((at, Outcome::Nothing))
+}
+
+fn tell_in(
+    meta: &mut Table<'_, &'static str, u64>,
+    clock: UnixMillis,
+    bounds: Bounds,
+) -> Result<UnixMillis, StoreError> {
+    let told = meta.get(TOLD_KEY).map_err(storage_error)?.map_or(0, |told| told.value());
+    let at = steady(clock, UnixMillis(told), bounds);
+    meta.insert(TOLD_KEY, at.0).map_err(storage_error)?;
+    Ok(at)
 }
 
 /// Takes a revocation away; answers it.

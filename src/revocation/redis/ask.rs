@@ -75,6 +75,9 @@ async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreE
     if remembered.is_none() {
         inner.memory.note(lineage);
     }
+    if let (Some(epoch), Some(last)) = (&header.epoch, header.last) {
+        inner.note_time(epoch, last.time());
+    }
     let age = age(inner, role, header.vouched, asked).await;
     let scored = |score: &Option<String>| score.as_ref()?.parse::<f64>().ok().map(|score| score as u64);
     let revoked = questions.links.iter().zip(&link_scores[1..]).filter(|(_, score)| score.is_some());

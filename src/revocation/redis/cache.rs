@@ -13,7 +13,6 @@
 //! Numbers are little-endian. The position is taken before the entries are, so that following the stream from there
 //! repeats some steps and misses none.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,7 +76,7 @@ impl Cache {
     /// When the disk does not take it; the snapshot before stays.
     pub fn save(&self, index: &Index, position: &Position, age: Duration, now: Moment) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)?;
+            files::create_folder(folder)?;
         }
         let mut boot = BootTime::now();
         if let Some(boot) = &mut boot {
@@ -128,8 +127,8 @@ impl Cache {
     /// # Errors
     /// When it is damaged or of another format: it is not to be used.
     pub fn load(&self, now: Moment) -> io::Result<Option<Loaded>> {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
+        let file = match files::open(&self.path) {
+            Ok((file, _)) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };

@@ -16,7 +16,7 @@ use super::snapshot::{self, Header, Standing};
 use super::stream::{self, Position, Reply};
 use super::topology::Connected;
 use super::{Inner, STREAM_RETENTION, cache, fleet, records, scripts};
-use crate::clock::Moment;
+use crate::clock::{Moment, UnixMillis};
 use crate::entropy::random;
 use crate::revocation::StoreError;
 
@@ -38,6 +38,8 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 /// whoever remembers another must have looked.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_millis(700);
+/// Why a connection, or what was asked over it, counts no more.
+const ELSEWHERE: &str = "the Sentinels name another master now";
 /// How often a store on probation is looked at.
 const PROBATION_POLL: Duration = Duration::from_millis(50);
 
@@ -161,7 +163,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     let mut checked: Option<Moment> = None;
     loop {
         if inner.topology.generation() != generation {
-            return Err(StoreError::Unreachable("the Sentinels name another master now".into()));
+            return Err(StoreError::Unreachable(ELSEWHERE.into()));
         }
         let asked = inner.clock.now();
         let wants_header = checked.is_none_or(|at| asked.since(at) >= CHECK_INTERVAL);
@@ -296,6 +298,7 @@ async fn join(
     if keeps_own {
         restore::keep_own(&inner.index, &loaded);
     }
+    inner.note_time(&position.epoch, position.last.time());
     let counts = loaded.counts();
     let took = inner.clock.now().since(started);
     *inner.restored.lock() = None;
@@ -364,9 +367,11 @@ fn note_beat(inner: &Inner, now: Option<StoreError>) {
 }
 
 /// Beats: says that this is the Redis everybody writes to, where that is certain.
+///
+/// # Errors
+/// When the Sentinels do not say so, and when it does not take the beat.
 pub async fn beat_once(inner: &Inner) -> Result<(), StoreError> {
-    let asked = inner.clock.now();
-    inner.topology.vouch().await?;
+    let proven = if inner.topology.is_watched() { Some(vouch(inner).await?) } else { None };
     inner
         .link
         .run(async |mut connection| {
@@ -374,12 +379,23 @@ pub async fn beat_once(inner: &Inner) -> Result<(), StoreError> {
                 .key(inner.keys.all())
                 .arg(STREAM_RETENTION.as_millis() as u64)
                 .arg(BEAT_AGE.as_millis() as u64)
-                .arg(inner.clock.now().since(asked).as_millis() as u64)
+                .arg(proven.map(|time| time.0.to_string()).unwrap_or_default())
                 .invoke_async::<u8>(&mut connection)
                 .await
                 .map(|_| ())
         })
         .await
+}
+
+/// Asks the Sentinels whether ours is the master; answers a time by its clock that had come when they were asked.
+async fn vouch(inner: &Inner) -> Result<UnixMillis, StoreError> {
+    let (seconds, micros): (u64, u64) =
+        inner.link.run(async |mut connection| redis::cmd("TIME").query_async(&mut connection).await).await?;
+    let generation = inner.topology.vouch().await?;
+    if !inner.link.leads_to(generation).await {
+        return Err(StoreError::Unreachable(ELSEWHERE.into()));
+    }
+    Ok(UnixMillis(seconds * 1000 + micros / 1000))
 }
 
 async fn sweep(inner: &Inner) {
@@ -396,7 +412,7 @@ async fn prune(inner: &Inner) {
     let start = inner.clock.now();
     loop {
         tick.tick().await;
-        let (index, max_ttl) = (Arc::clone(&inner.index), inner.max_ttl);
+        let (index, max_ttl) = (Arc::clone(&inner.index), inner.bounds.max_ttl);
         let now = inner.clock.now().unhurried(start);
         let _ = blocking(move || index.prune(now, max_ttl)).await;
     }

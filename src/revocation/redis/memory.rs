@@ -56,7 +56,7 @@ impl Memory {
     /// What the data folder says about the store at an address, below a key prefix.
     pub fn new(data_dir: &Path, address: &str, key_prefix: &str) -> Self {
         let (path, store) = (data_dir.join(FILE_NAME), format!("{address} {key_prefix}"));
-        let note = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Note>(&text).ok());
+        let note = crate::files::read(&path).ok().and_then(|text| serde_json::from_slice::<Note>(&text).ok());
         let known = note.filter(|note| note.store == store).map(|note| note.lineage);
         Self { path, store, kept: Mutex::new(known.clone()), known: Mutex::new(known) }
     }

@@ -66,10 +66,10 @@ use self::snapshot::Header;
 use self::stream::{Position, Step};
 use self::topology::Topology;
 use super::{
-    Answers, Download, Durability, Index, ListQuery, Page, Progress, Questions, Recorded, Revocation, RevocationId,
-    RevocationStore, Shortfall, Status, StoreError, Tally, Target, Verifier,
+    Answers, Bounds, Download, Durability, Index, ListQuery, Page, Progress, Proposal, Questions, Recorded, Revocation,
+    RevocationId, RevocationStore, Shortfall, Status, StoreError, Tally, Target, Verifier,
 };
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, UnixMillis};
 use crate::entropy::random;
 use crate::token::TokenId;
 
@@ -103,8 +103,6 @@ pub struct RedisConfig {
     pub session_window: Duration,
     /// Whether a process sets up a store that has never been; otherwise an operator does.
     pub sets_up: bool,
-    /// How far the clocks of two machines may differ.
-    pub skew: Duration,
 }
 
 impl Default for RedisConfig {
@@ -120,7 +118,6 @@ impl Default for RedisConfig {
             cache_dir: None,
             session_window: Duration::from_secs(600),
             sets_up: true,
-            skew: Duration::from_secs(4),
         }
     }
 }
@@ -140,7 +137,7 @@ struct Inner {
     keys: Keys,
     index: Arc<Index>,
     clock: Arc<dyn Clock>,
-    max_ttl: Duration,
+    bounds: Bounds,
     min_replicas: u32,
     replica_timeout: Duration,
     follows: bool,
@@ -154,6 +151,8 @@ struct Inner {
     /// Names this process while it restores.
     name: String,
     clients_seen: Mutex<clients::Seen>,
+    /// One request asks for the store's time on behalf of all that wait for it.
+    telling: tokio::sync::Mutex<()>,
     /// The last stream entry this process has applied.
     applied: watch::Sender<Option<Position>>,
     /// Revocations of our own that bite here before the stream has brought them.
@@ -190,7 +189,7 @@ impl RedisStore {
         data_dir: &Path,
         index: Arc<Index>,
         clock: Arc<dyn Clock>,
-        max_ttl: Duration,
+        bounds: Bounds,
     ) -> Result<Self, StoreError> {
         let keys = Keys::new(&config.key_prefix);
         let topology = Arc::new(Topology::new(&config.url, &config.tls, keys.meta(), Arc::clone(&clock))?);
@@ -204,18 +203,19 @@ impl RedisStore {
             fleet: Membership::new(clock.now().wall),
             index,
             clock,
-            max_ttl,
+            bounds,
             min_replicas: config.min_replicas,
             replica_timeout: config.replica_timeout,
             follows: config.follows,
             direct_timeout: config.direct_timeout,
             session_window: config.session_window,
             sets_up: config.sets_up,
-            footing: Footing::new(config.skew),
+            footing: Footing::new(bounds.skew()),
             memory: Memory::new(data_dir, &address, &config.key_prefix),
             cache: cache.map(|folder| Cache::new(folder, &address, &config.key_prefix)),
             name: TokenId(random()).to_string(),
             clients_seen: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             applied: watch::Sender::new(None),
             unseen: Mutex::default(),
             has_gap: AtomicBool::new(false),
@@ -257,7 +257,7 @@ impl RedisStore {
     /// When Redis does not take it.
     pub async fn accept_loss(&self) -> Result<(), StoreError> {
         let inner = &self.inner;
-        inner.set_up(Ground::Lost).await?;
+        inner.set_up(Ground::Accepted).await?;
         inner.restore_records().await?;
         inner.release(ANY).await?;
         if let Some(lineage) = inner.header().await?.lineage() {
@@ -287,6 +287,11 @@ impl RedisStore {
 }
 
 impl Inner {
+    /// The store has told a time of this history.
+    fn note_time(&self, epoch: &str, told: UnixMillis) {
+        self.index.store_time().learn(epoch, told, self.clock.now(), self.bounds);
+    }
+
     /// Reads the header over the connection for short commands.
     async fn header(&self) -> Result<Header, StoreError> {
         let answered = self.link.run(async |mut connection| snapshot::ask(&mut connection, &self.keys).await).await?;
@@ -343,13 +348,14 @@ impl Inner {
 
 #[async_trait]
 impl RevocationStore for RedisStore {
-    async fn revoke(&self, revocation: Revocation, wait: Option<Duration>) -> Result<Recorded, StoreError> {
+    async fn revoke(&self, proposal: Proposal, wait: Option<Duration>) -> Result<Recorded, StoreError> {
         let inner = &*self.inner;
         let members = match wait {
             Some(_) => fleet::alive(inner).await?,
             None => Vec::new(),
         };
-        let Written { step, reached, is_vouched } = records::insert(inner, &revocation, wait.is_some()).await?;
+        let Written { step, revocation, reached, is_vouched } =
+            records::insert(inner, proposal, wait.is_some()).await?;
         if inner.follows && !self.until_applied(&step).await {
             inner.apply_own(step.clone(), &revocation);
         }
@@ -368,6 +374,10 @@ impl RevocationStore for RedisStore {
             _ => None,
         };
         Ok(Recorded { revocation, position: step.to_string(), durability, shortfall, applied })
+    }
+
+    async fn reach(&self, time: UnixMillis) -> Result<(), StoreError> {
+        records::reach(&self.inner, time).await
     }
 
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {

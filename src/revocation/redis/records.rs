@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::AsyncTypedCommands;
+use serde::Serialize;
 
 use super::connection::Link;
 use super::keys::StreamId;
@@ -11,61 +12,129 @@ use super::stream::Step;
 use super::{COMMAND_TIMEOUT, Inner, STREAM_RETENTION, scripts};
 use crate::clock::UnixMillis;
 use crate::revocation::list::SCAN_BUDGET;
-use crate::revocation::{Durability, ListQuery, Page, PageCursor, Revocation, RevocationId, StoreError, Target};
+use crate::revocation::{
+    Durability, IssuedBefore, Kind, ListQuery, PRUNE_GRACE, Page, PageCursor, Proposal, Revocation, RevocationId,
+    StoreError, Target,
+};
 
 /// Records fetched in one round trip while listing.
 const LIST_BATCH: isize = 500;
 
+/// Between two looks at what others have written of the store's time.
+const TELL_PAUSE: Duration = Duration::from_millis(10);
+/// Between two questions for the store's time.
+const SHORTEST_TELL_PAUSE: Duration = Duration::from_millis(1);
+
 /// How long what was found out about the server's durability is believed.
 const DURABILITY_AGE: Duration = Duration::from_secs(10);
+
+/// What stands in a record besides the numbers that the script decides.
+#[derive(Serialize)]
+struct Asked<'a> {
+    id: &'a RevocationId,
+    kind: Kind,
+    member: &'a str,
+    created_by: &'a str,
+    reason: Option<&'a str>,
+}
 
 /// A revocation that was written.
 pub struct Written {
     pub step: Step,
+    /// What came of the proposal.
+    pub revocation: Revocation,
     /// How many replicas have it, where that was to be waited for.
     pub reached: Option<u32>,
     /// Whether it is certain that it was written to the Redis that everybody writes to.
     pub is_vouched: bool,
 }
 
+/// What the script decides: epoch, stream id, the store's time, the score.
+type Decided = (String, String, u64, u64);
+
 /// Writes a revocation.
-pub async fn insert(inner: &Inner, revocation: &Revocation, is_watched: bool) -> Result<Written, StoreError> {
-    let json = serde_json::to_string(revocation).map_err(|error| StoreError::Failed(error.to_string()))?;
+pub async fn insert(inner: &Inner, proposal: Proposal, is_watched: bool) -> Result<Written, StoreError> {
+    let Proposal { id, kind, created_by, reason, .. } = &proposal;
+    let member = proposal.target.member();
+    let asked = Asked { id, kind: *kind, member: &member, created_by, reason: reason.as_deref() };
+    let json = serde_json::to_string(&asked).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let (now, bounds) = (inner.clock.now().wall, inner.bounds);
+    let issued_before = match proposal.issued_before {
+        IssuedBefore::Time(time) => Some(time.0),
+        IssuedBefore::Now | IssuedBefore::Always => None,
+    };
     // WAIT holds up a whole connection: whoever waits has one of its own.
     let own = (inner.min_replicas > 0)
         .then(|| Link::new(Arc::clone(&inner.topology), COMMAND_TIMEOUT + inner.replica_timeout));
     let link = own.as_ref().unwrap_or(&inner.link);
-    let ((epoch, id), reached): ((String, String), _) = link
+    let ((epoch, entry, at, score), reached): (Decided, _) = link
         .run(async |mut connection| {
-            let step = scripts::REVOKE
+            let decided = scripts::REVOKE
                 .key(inner.keys.all())
                 .arg(STREAM_RETENTION.as_millis() as u64)
-                .arg(revocation.target.member())
-                .arg(revocation.score)
-                .arg(revocation.id.as_str())
+                .arg(id.as_str())
+                .arg(&member)
+                .arg(or_nothing(proposal.fixed_score(now, bounds)))
+                .arg(or_nothing(issued_before))
+                .arg(lapse(proposal.expires_at))
+                .arg(or_nothing(proposal.life(bounds).map(|life| life.as_millis() as u64)))
+                .arg(PRUNE_GRACE.as_millis() as u64)
                 .arg(&json)
-                .arg(revocation.created_at.0)
-                .arg(lapse(revocation.lapses_at))
+                .arg(bounds.skew().as_millis() as u64)
+                .arg(now.0)
                 .arg(if is_watched { "1" } else { "" })
                 .invoke_async(&mut connection)
                 .await?;
             if inner.min_replicas == 0 {
-                return Ok((step, None));
+                return Ok((decided, None));
             }
             let mut wait = redis::cmd("WAIT");
             wait.arg(inner.min_replicas).arg(inner.replica_timeout.as_millis() as u64);
             // It is recorded: whatever happens now says only that no replica has confirmed it.
-            Ok((step, Some(wait.query_async(&mut connection).await.unwrap_or(0))))
+            Ok((decided, Some(wait.query_async(&mut connection).await.unwrap_or(0))))
         })
         .await?;
+    let at = UnixMillis(at);
+    inner.note_time(&epoch, at);
     let is_vouched = !inner.topology.is_watched()
         || matches!(inner.topology.vouch().await, Ok(generation) if link.leads_to(generation).await);
-    Ok(Written { step: step(epoch, &id)?, reached, is_vouched })
+    let revocation = proposal.recorded(at, score, bounds);
+    Ok(Written { step: step(epoch, &entry)?, revocation, reached, is_vouched })
 }
 
 fn step(epoch: String, id: &str) -> Result<Step, StoreError> {
     let id = StreamId::parse(id).ok_or_else(|| StoreError::Foreign("a stream id".into()))?;
     Ok(Step { epoch, id })
+}
+
+/// Waits until the store's time has come so far, and lets the store note that. A process that may not write waits for what
+/// others write.
+pub async fn reach(inner: &Inner, time: UnixMillis) -> Result<(), StoreError> {
+    let _one_for_all = inner.telling.lock().await;
+    let told = || inner.index.store_time().told();
+    while told() < time {
+        let pause = match tell(inner).await {
+            Ok(at) => time.since(at),
+            Err(StoreError::ReadOnly | StoreError::Forbidden(_)) => TELL_PAUSE,
+            Err(error) => return Err(error),
+        };
+        if told() < time {
+            tokio::time::sleep(pause.max(SHORTEST_TELL_PAUSE)).await;
+        }
+    }
+    Ok(())
+}
+
+async fn tell(inner: &Inner) -> Result<UnixMillis, StoreError> {
+    let (epoch, at): (String, u64) = inner
+        .link
+        .run(async |mut connection| {
+            let mut call = scripts::TELL.key(inner.keys.all());
+            call.arg(inner.bounds.skew().as_millis() as u64).invoke_async(&mut connection).await
+        })
+        .await?;
+    inner.note_time(&epoch, UnixMillis(at));
+    Ok(UnixMillis(at))
 }
 
 /// How safe the server makes what it has answered: on disk only where every write is synced before the answer. When in
@@ -100,7 +169,11 @@ pub async fn durability(inner: &Inner) -> Durability {
 
 /// How a script is told when to forget: a number, or nothing for never.
 pub fn lapse(at: Option<UnixMillis>) -> String {
-    at.map(|at| at.0.to_string()).unwrap_or_default()
+    or_nothing(at.map(|at| at.0))
+}
+
+fn or_nothing(number: Option<u64>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
 }
 
 /// Lifts revocations by id, or whatever has lapsed when there are no ids; answers the step and what was lifted.

@@ -7,6 +7,7 @@ use tracing::warn;
 use super::keys::LAYOUT;
 use super::memory::Lineage;
 use super::{Inner, STREAM_RETENTION, records, scripts};
+use crate::clients::LINKGATE;
 use crate::clock::UnixMillis;
 use crate::entropy::random;
 use crate::revocation::{Change, Index, PRUNE_GRACE, Revocation, RevocationId, STANDING, StoreError, Target};
@@ -25,8 +26,10 @@ pub enum Ground {
     Empty,
     /// An operator says that there was none.
     Known,
-    /// Another one was lost: what is still known is about to be written back.
+    /// Another one was lost: what is still known is about to be written back. Should that never be, the store is missed.
     Lost,
+    /// Another one was lost, and an operator accepts that.
+    Accepted,
 }
 
 impl Inner {
@@ -37,13 +40,14 @@ impl Inner {
         let (who, probation) = match ground {
             Ground::Empty => ("", PROBATION),
             Ground::Known => ("", Duration::ZERO),
-            Ground::Lost => (self.name.as_str(), Duration::ZERO),
+            Ground::Lost | Ground::Accepted => (self.name.as_str(), Duration::ZERO),
         };
+        let missed = self.epoch().filter(|_| ground == Ground::Lost).unwrap_or_default();
         let (created, epoch): (u8, String) = self
             .link
             .run(async |mut connection| {
                 let mut call = scripts::INIT.key(self.keys.all());
-                call.arg(epoch).arg(LAYOUT).arg(who).arg(probation.as_millis() as u64);
+                call.arg(epoch).arg(LAYOUT).arg(who).arg(probation.as_millis() as u64).arg(&missed);
                 call.invoke_async(&mut connection).await
             })
             .await?;
@@ -68,7 +72,7 @@ impl Inner {
         // Also when there is nothing: whoever may not write must find that out.
         for batch in std::iter::once(&[][..]).chain(entries.chunks(BATCH)) {
             let revocations: Vec<_> =
-                batch.iter().map(|(target, score)| remembered(target, *score, now, self.max_ttl)).collect();
+                batch.iter().map(|(target, score)| remembered(target, *score, now, self.bounds.max_ttl)).collect();
             restored += self.restore_batch(&revocations).await?;
         }
         Ok(restored)
@@ -123,10 +127,12 @@ impl Inner {
 
     pub async fn restore_batch(&self, batch: &[Revocation]) -> Result<usize, StoreError> {
         let known = self.applied.borrow().as_ref().map(|position| position.epoch.clone());
+        let dated = self.index.store_time().told().plus(self.bounds.skew());
         self.link
             .run(async |mut connection| {
                 let mut call = scripts::RESTORE.key(self.keys.all());
                 call.arg(STREAM_RETENTION.as_millis() as u64).arg(&self.name).arg(known.as_deref().unwrap_or_default());
+                call.arg(dated.0);
                 for revocation in batch {
                     let json = serde_json::to_string(revocation).unwrap_or_default();
                     call.arg(revocation.target.member()).arg(revocation.score).arg(revocation.id.as_str()).arg(json);
@@ -188,7 +194,7 @@ fn remembered(target: &Target, score: u64, now: UnixMillis, max_ttl: Duration) -
         score,
         issued_before: (score < STANDING && !matches!(target, Target::Link(_))).then_some(UnixMillis(score)),
         created_at: now,
-        created_by: "linkgate".into(),
+        created_by: LINKGATE.into(),
         expires_at: end,
         lapses_at: end.map(|end| end.plus(PRUNE_GRACE)),
         reason: Some(

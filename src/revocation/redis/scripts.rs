@@ -12,6 +12,7 @@ macro_rules! script {
 
 script!(INIT, "scripts/prelude.lua", "scripts/init.lua");
 script!(REVOKE, "scripts/prelude.lua", "scripts/revoke.lua");
+script!(TELL, "scripts/prelude.lua", "scripts/tell.lua");
 script!(LIFT, "scripts/prelude.lua", "scripts/lift.lua");
 script!(BEAT, "scripts/prelude.lua", "scripts/beat.lua");
 script!(RESTORE, "scripts/prelude.lua", "scripts/restore.lua");

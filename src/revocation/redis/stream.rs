@@ -188,6 +188,9 @@ fn apply(
             position.written = id;
         }
     }
+    if brought.entries > 0 {
+        inner.note_time(&position.epoch, position.last.time());
+    }
     Ok(brought)
 }
 

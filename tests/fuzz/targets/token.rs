@@ -35,8 +35,9 @@ fn judge(text: &str) {
     let mut buffer = TokenBuffer::default();
     let Ok(token) = UntrustedToken::parse(text, &mut buffer) else { return };
     let id = token.token_id();
-    let presentation =
-        Presentation { now: UnixMillis(1_800_000_000_000), client_address: Some([192, 0, 2, 1].into()), resumes: true };
+    let now = UnixMillis(1_800_000_000_000);
+    let client_address = Some([192, 0, 2, 1].into());
+    let presentation = Presentation { now, latest_issue: now, client_address, resumes: true };
     let Ok(verified) = verify(token, rules(), &KEYRING, presentation) else { return };
     let claims = verified.claims();
     check_path(claims.path.as_str());

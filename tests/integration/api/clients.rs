@@ -49,7 +49,7 @@ fn a_client_is_made_shown_and_removed() {
         assert_eq!(answer.header("location").as_deref(), Some(BACKEND));
         assert_eq!(answer.header("cache-control").as_deref(), Some("no-store"));
         let made = answer.json();
-        assert_eq!(members(&made), ["name", "roles", "policy", "kept", "keys", "key"]);
+        assert_eq!(members(&made), ["name", "roles", "policy", "kept", "created_at", "keys", "key"]);
         let key = key_of(&made);
         assert!(key.starts_with("lgk_backend_"), "{key}");
         assert_eq!(mint_as(&linkgate, &key).status, 201, "it counts at once where it was made");
@@ -57,7 +57,7 @@ fn a_client_is_made_shown_and_removed() {
         let found = linkgate.api("GET", BACKEND, &Value::Null);
         assert_eq!(found.header("etag"), answer.header("etag"));
         let shown = found.json();
-        assert_eq!(members(&shown), ["name", "roles", "policy", "kept", "keys"]);
+        assert_eq!(members(&shown), ["name", "roles", "policy", "kept", "created_at", "keys"]);
         assert_eq!((&shown["name"], &shown["kept"]), (&json!("backend"), &json!("store")));
         assert_eq!(shown["policy"], backend()["policy"]);
         assert_eq!(shown["keys"].as_array().unwrap().len(), 1);

@@ -2,8 +2,11 @@
 
 mod cache;
 mod contents;
+mod lagging;
+mod lineage;
 mod network;
 mod rights;
 mod server;
+mod split_brain;
 mod topology;
 mod verifier;

@@ -79,6 +79,7 @@ fn refused(linkgate: &Linkgate, login: &str, why: &str) {
     }
 }
 
+mod choices;
 mod claims;
 mod keys;
 mod limits;

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::clock::ShiftedClock;
 use super::http::{Place, Response, request};
 use super::{Process, binary, eventually, folder};
 
@@ -95,6 +96,11 @@ impl Builder {
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
+    }
+
+    /// Has this wall clock instead of the machine's.
+    pub fn clock(self, clock: &ShiftedClock) -> Self {
+        clock.environment().into_iter().fold(self, |builder, (name, value)| builder.environment(name, &value))
     }
 
     /// Another instance with the same keys, clients and store: only the Redis makes sense for it.

@@ -1,6 +1,7 @@
 //! Servers to test with, each ended when it is dropped.
 
 pub mod browser;
+pub mod clock;
 pub mod fleet;
 pub mod http;
 pub mod identity;
@@ -8,6 +9,7 @@ pub mod linkgate;
 pub mod nginx;
 pub mod proxy;
 pub mod redis;
+pub mod sentinels;
 pub mod small_disk;
 pub mod tls;
 pub mod topology;

@@ -1,9 +1,11 @@
 //! A real Redis on a port of its own.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::clock::ShiftedClock;
 use super::{Process, eventually, folder, free_port};
 
 /// A Redis that can be stopped and started again on the same port, with the same folder.
@@ -13,16 +15,29 @@ pub struct Redis {
     port: u16,
     options: Vec<String>,
     sign_in: Vec<String>,
+    environment: Vec<(&'static str, String)>,
     pub process: Process,
 }
 
 /// Options of [`Redis::logged`].
 pub const LOGGED: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "no"];
 
+/// Where a server with a log keeps it, below its folder.
+const LOG_FOLDER: &str = "appendonlydir";
+
 impl Redis {
     /// Keeps nothing on disk.
     pub fn start() -> Self {
         Self::with(&["--save", "", "--appendonly", "no"])
+    }
+
+    /// Keeps nothing on disk, and has this wall clock instead of the machine's.
+    pub fn with_clock(clock: &ShiftedClock) -> Self {
+        let mut redis = Self::start();
+        redis.set_clock(clock);
+        redis.stop();
+        redis.launch();
+        redis
     }
 
     /// Keeps what it has answered when it is killed. No slow disk holds it up.
@@ -37,7 +52,12 @@ impl Redis {
 
     /// Follows another one.
     pub fn replica_of(master: &Self) -> Self {
-        let replica = Self::with(&["--save", "", "--replicaof", &format!("127.0.0.1 {}", master.port)]);
+        Self::replica_through(master, master.port)
+    }
+
+    /// The same by another port than the master's own.
+    pub fn replica_through(master: &Self, port: u16) -> Self {
+        let replica = Self::with(&["--save", "", "--replicaof", &format!("127.0.0.1 {port}")]);
         // Both must say so: before the first acknowledgement the master holds everything back.
         let says = |redis: &Self, what: &str| redis.cli(&["INFO", "replication"]).contains(what);
         let is_online = format!("port={},state=online", replica.port);
@@ -57,14 +77,21 @@ impl Redis {
             port,
             options: options.iter().map(ToString::to_string).collect(),
             sign_in: sign_in.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
             process: Process::start(Command::new("true").stdin(Stdio::null())),
         };
         redis.launch();
         redis
     }
 
+    /// Has this wall clock instead of the machine's from the next start on.
+    pub fn set_clock(&mut self, clock: &ShiftedClock) {
+        self.environment = clock.environment().into();
+    }
+
     pub fn launch(&mut self) {
         let mut command = Command::new(self.program);
+        command.envs(self.environment.iter().cloned());
         let port = self.port.to_string();
         // Later options win: a server with TLS has no plain port.
         command.args(["--port", &port]).args(&self.options).args([
@@ -85,6 +112,22 @@ impl Redis {
 
     pub fn stop(&mut self) {
         self.process.kill();
+    }
+
+    /// A copy of what a server with a log keeps at this moment.
+    pub fn backup(&self) -> TempDir {
+        let copy = folder();
+        copy_files(&self.folder.path().join(LOG_FOLDER), copy.path());
+        copy
+    }
+
+    /// Puts a server with a log back to a copy, or to nothing; it must be stopped.
+    pub fn restore(&self, copy: Option<&TempDir>) {
+        let log = self.folder.path().join(LOG_FOLDER);
+        std::fs::remove_dir_all(&log).unwrap();
+        if let Some(copy) = copy {
+            copy_files(copy.path(), &log);
+        }
     }
 
     pub const fn port(&self) -> u16 {
@@ -118,5 +161,12 @@ impl Redis {
         let mut command = Command::new("redis-cli");
         command.args(["-p", &self.port.to_string()]).args(&self.sign_in).stderr(Stdio::null());
         command
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }

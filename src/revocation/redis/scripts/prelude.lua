@@ -68,6 +68,16 @@ local function append(retention, operations)
   return last
 end
 
+-- The store's time: its clock, and never behind a time that it has told. Further back than clocks differ, it was wrong before.
+local function steady(skew)
+  local at = now
+  for _, told in ipairs({string.match(last or '', '^%d+') or 0, redis.call('HGET', meta, 'u') or 0}) do
+    told = tonumber(told)
+    if told > at and told - now <= skew then at = told end
+  end
+  return at
+end
+
 -- The set a member belongs to, and the letter of its operation.
 local function set_of(member)
   if string.sub(member, 2, 2) == ':' or member == '*' then return cutoffs, 'c' end

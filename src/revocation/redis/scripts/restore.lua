@@ -1,11 +1,13 @@
--- ARGV: retention_ms, who restores, the epoch it knew or '', then member, score, id, record, created_ms, lapse_ms, again and again.
+-- ARGV: retention_ms, who restores, the epoch it knew or '', until when links of that may be dated, then member, score, id, record, created_ms, lapse_ms, again and again.
 -- Writes back what this store has lost; leaves alone what it knows as strictly or more so.
 if not whole then return redis.error_reply('LINKGATELOST') end
 lease(ARGV[2])
 -- In another epoch than the one that was known, counts of downloads are lost.
 if ARGV[3] ~= '' and ARGV[3] ~= epoch then redis.call('HSET', meta, 'k', integer(now)) end
+-- The store's time may have been further then: "until now" reaches that far from now on.
+if tonumber(ARGV[4]) > tonumber(redis.call('HGET', meta, 'h') or '0') then redis.call('HSET', meta, 'h', ARGV[4]) end
 local operations = {}
-for at = 4, #ARGV, 6 do
+for at = 5, #ARGV, 6 do
   local member, score = ARGV[at], ARGV[at + 1]
   local set, letter = set_of(member)
   local known = redis.call('ZSCORE', set, member)

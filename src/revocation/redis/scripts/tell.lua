@@ -1,0 +1,7 @@
+-- ARGV: skew_ms. Notes how far the store's time has come, so that it never goes back behind what is answered here: epoch
+-- and time.
+if not whole then return redis.error_reply('LINKGATELOST') end
+local at = integer(steady(tonumber(ARGV[1])))
+spare_memory_limit()
+redis.call('HSET', meta, 'u', at)
+return {epoch, at}
