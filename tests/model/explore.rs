@@ -1,7 +1,7 @@
 //! Looks at every state that a model can come to, breadth first: the first broken promise that is found is one with the
 //! fewest steps.
 
-use std::fmt::{Debug, Display};
+use std::fmt::{self, Debug, Display};
 use std::hash::{BuildHasher, Hash};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -28,7 +28,14 @@ pub trait Model {
 pub struct Search {
     pub states: usize,
     /// The broken promise, and how it came to that.
-    pub counterexample: Option<(&'static str, String)>,
+    pub counterexample: Option<(&'static str, Trace)>,
+}
+
+/// The fewest steps to a state.
+pub struct Trace {
+    start: String,
+    steps: Vec<String>,
+    end: String,
 }
 
 /// A state, and the node and the step that it was first come to by.
@@ -52,7 +59,7 @@ pub fn explore<M: Model>(model: &M) -> Search {
     let mut at = 0;
     while at < nodes.len() {
         if let Some(promise) = model.broken(&nodes[at].0) {
-            return Search { states: nodes.len(), counterexample: Some((promise, tell::<M>(&nodes, at))) };
+            return Search { states: nodes.len(), counterexample: Some((promise, trace::<M>(&nodes, at))) };
         }
         assert!(nodes.len() < MOST_STATES, "the model has grown too large to be searched");
         for (step, state) in model.steps(&nodes[at].0) {
@@ -63,32 +70,42 @@ pub fn explore<M: Model>(model: &M) -> Search {
     Search { states: nodes.len(), counterexample: None }
 }
 
-/// How it came to a state, a line for each step.
-fn tell<M: Model>(nodes: &[Node<M>], mut at: usize) -> String {
-    let end = format!("   so that {:?}\n", nodes[at].0);
-    let mut lines = Vec::new();
+/// How it came to a state.
+fn trace<M: Model>(nodes: &[Node<M>], mut at: usize) -> Trace {
+    let end = format!("{:?}", nodes[at].0);
+    let mut steps = Vec::new();
     while let (_, Some((from, step))) = &nodes[at] {
-        lines.push(step.to_string());
+        steps.push(step.to_string());
         at = *from;
     }
-    let start = format!("   from {:?}\n", nodes[at].0);
-    let steps = lines.iter().rev().enumerate().map(|(number, line)| format!("{:2}. {line}\n", number + 1));
-    [start].into_iter().chain(steps).chain([end]).collect()
+    steps.reverse();
+    Trace { start: format!("{:?}", nodes[at].0), steps, end }
+}
+
+impl Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "    from {}", self.start)?;
+        for (step, number) in self.steps.iter().zip(1..) {
+            writeln!(f, "{number:2}. {step}")?;
+        }
+        writeln!(f, "    so that {}", self.end)
+    }
 }
 
 /// Fails unless every state keeps every promise.
 pub fn holds<M: Model>(model: &M) {
     let Search { states, counterexample } = explore(model);
-    if let Some((promise, tale)) = counterexample {
-        panic!("{promise}\n{tale}");
+    if let Some((promise, trace)) = counterexample {
+        panic!("{promise}\n{trace}");
     }
-    println!("{states} states");
+    println!("{states} states keep every promise");
 }
 
-/// Fails unless a state is found that breaks this promise; prints how it comes to that.
-pub fn breaks<M: Model>(model: &M, expected: &str) {
+/// Fails unless this promise is the first to break, and by these steps.
+pub fn breaks<M: Model>(model: &M, expected: &str, steps: &[&str]) {
     let Search { states, counterexample } = explore(model);
-    let (promise, tale) = counterexample.unwrap_or_else(|| panic!("none of {states} states breaks a promise"));
-    println!("{promise}\n{tale}");
-    assert_eq!(promise, expected, "{tale}");
+    let (promise, trace) = counterexample.unwrap_or_else(|| panic!("none of {states} states breaks a promise"));
+    println!("after {states} states: {promise}\n{trace}");
+    assert_eq!(promise, expected, "{trace}");
+    assert_eq!(trace.steps, steps, "{trace}");
 }

@@ -181,9 +181,8 @@ impl State {
         let servers = self.servers.iter_mut().chain([&mut self.replicated]);
         let beats = servers.flat_map(|server| &mut server.beat).flat_map(|beat| [&mut beat.written, &mut beat.vouched]);
         let processes = [&mut self.judge, &mut self.revoker].into_iter();
-        let known = processes.flat_map(|process| {
-            process.sent.iter_mut().map(|(_, asked)| asked).chain(&mut process.vouched_at)
-        });
+        let known = processes
+            .flat_map(|process| process.sent.iter_mut().map(|(_, asked)| asked).chain(&mut process.vouched_at));
         let Follower { asked, complete, beat, .. } = &mut self.follower;
         let answer = self.answer.iter_mut().map(|answer| &mut answer.asked);
         let followed = [asked].into_iter().chain(complete).chain(beat);
@@ -315,7 +314,11 @@ impl Model for Freshness {
         }
         let Process { server, .. } = state.revoker;
         let is_named = !has_sentinels || !quorum || self.named(state, Who::Revoker) == Some(server);
-        if state.answered.is_none() && state.reaches(Who::Revoker, server) && is_named && !state.servers[server].is_demoted {
+        if state.answered.is_none()
+            && state.reaches(Who::Revoker, server)
+            && is_named
+            && !state.servers[server].is_demoted
+        {
             add(Step::Revoke, &|next| {
                 next.servers[server].is_revoked = true;
                 // What a failover loses is the matter of `lineage`.
@@ -397,25 +400,101 @@ fn a_follower_of_a_replica_permits_nothing_that_was_revoked_longer_ago_than_the_
 
 #[test]
 fn where_a_beat_needs_no_majority_an_old_master_looks_fresh_for_good() {
-    breaks(&Freshness(Rules { quorum: false, ..RULES }), PERMITTED_TOO_LONG);
+    breaks(
+        &Freshness(Rules { quorum: false, ..RULES }),
+        PERMITTED_TOO_LONG,
+        &[
+            "the judge and the first server are cut off",
+            "two Sentinels name the second server",
+            "the revoker connects to the second server",
+            "the revoker answers the revocation",
+            "time passes",
+            "time passes",
+            "the judge makes sure of its server and sends a beat",
+            "the judge reads",
+            "the first server takes a beat",
+            "the judge reads",
+        ],
+    );
 }
 
 #[test]
 fn where_a_beat_vouches_for_when_it_is_written_one_that_comes_late_makes_an_old_master_look_fresh() {
-    breaks(&Freshness(Rules { beats_name_a_time: false, ..RULES }), PERMITTED_TOO_LONG);
+    breaks(
+        &Freshness(Rules { beats_name_a_time: false, ..RULES }),
+        PERMITTED_TOO_LONG,
+        &[
+            "the judge makes sure of its server and sends a beat",
+            "the judge and the first server are cut off",
+            "two Sentinels name the second server",
+            "the revoker connects to the second server",
+            "the revoker answers the revocation",
+            "time passes",
+            "time passes",
+            "the judge reads",
+            "the first server takes a beat",
+            "the judge reads",
+        ],
+    );
 }
 
 #[test]
 fn where_a_beat_counts_from_the_read_that_brought_it_a_process_that_was_frozen_wakes_up_fresh() {
-    breaks(&Freshness(Rules { dated_by_the_read_before: false, ..RULES }), PERMITTED_TOO_LONG);
+    breaks(
+        &Freshness(Rules { dated_by_the_read_before: false, ..RULES }),
+        PERMITTED_TOO_LONG,
+        &[
+            "the judge makes sure of its server and sends a beat",
+            "the judge and the first server are cut off",
+            "two Sentinels name the second server",
+            "the first server takes a beat",
+            "the revoker connects to the second server",
+            "the revoker answers the revocation",
+            "time passes",
+            "time passes",
+            "the judge reads",
+        ],
+    );
 }
 
 #[test]
 fn where_a_beat_counts_from_its_read_a_replica_that_lags_looks_fresh() {
-    breaks(&Freshness(Rules { replicas_by_the_clock: false, ..REPLICA }), PERMITTED_TOO_LONG);
+    breaks(
+        &Freshness(Rules { replicas_by_the_clock: false, ..REPLICA }),
+        PERMITTED_TOO_LONG,
+        &[
+            "the revoker makes sure of its server and sends a beat",
+            "the first server takes a beat",
+            "the replica takes what was on its way to it",
+            "the revoker answers the revocation",
+            "time passes",
+            "time passes",
+            "time passes",
+            "time passes",
+            "the judge reads",
+            "the replica takes what was on its way to it",
+            "the judge reads",
+        ],
+    );
 }
 
 #[test]
 fn where_the_sentinels_are_asked_after_the_server_an_old_masters_answer_counts_as_the_new_ones() {
-    breaks(&Freshness(Rules { vouched_before: false, ..ASKS }), PERMITTED_TOO_LONG);
+    breaks(
+        &Freshness(Rules { vouched_before: false, ..ASKS }),
+        PERMITTED_TOO_LONG,
+        &[
+            "the judge and the first server are cut off",
+            "two Sentinels name the second server",
+            "the cut is over",
+            "the revoker connects to the second server",
+            "the revoker answers the revocation",
+            "time passes",
+            "time passes",
+            "the judge asks",
+            "time passes",
+            "the judge connects to the second server",
+            "the judge judges by the answer",
+        ],
+    );
 }

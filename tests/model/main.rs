@@ -19,5 +19,5 @@
 )]
 
 mod explore;
-mod horizon;
 mod freshness;
+mod horizon;
