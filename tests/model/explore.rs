@@ -13,12 +13,12 @@ const MOST_STATES: usize = 3_000_000;
 pub trait Model {
     type State: Clone + Eq + Hash + Debug;
     /// What happens; its text completes the line of a counterexample.
-    type Step: Clone + Display;
+    type Event: Clone + Display;
 
     fn starts(&self) -> Vec<Self::State>;
 
     /// Everything that can happen next, and what comes of it.
-    fn steps(&self, state: &Self::State) -> Vec<(Self::Step, Self::State)>;
+    fn events(&self, state: &Self::State) -> Vec<(Self::Event, Self::State)>;
 
     /// The promise that a state breaks.
     fn broken(&self, state: &Self::State) -> Option<&'static str>;
@@ -39,7 +39,7 @@ pub struct Trace {
 }
 
 /// A state, and the node and the step that it was first come to by.
-type Node<M> = (<M as Model>::State, Option<(usize, <M as Model>::Step)>);
+type Node<M> = (<M as Model>::State, Option<(usize, <M as Model>::Event)>);
 
 /// Looks at every state, or stops at the first that breaks a promise.
 pub fn explore<M: Model>(model: &M) -> Search {
@@ -62,7 +62,7 @@ pub fn explore<M: Model>(model: &M) -> Search {
             return Search { states: nodes.len(), counterexample: Some((promise, trace::<M>(&nodes, at))) };
         }
         assert!(nodes.len() < MOST_STATES, "the model has grown too large to be searched");
-        for (step, state) in model.steps(&nodes[at].0) {
+        for (step, state) in model.events(&nodes[at].0) {
             add(&mut nodes, state, Some((at, step)));
         }
         at += 1;

@@ -111,7 +111,7 @@ struct Answer {
 }
 
 #[derive(Clone)]
-enum Step {
+enum Event {
     Tick,
     Cut,
     Heal,
@@ -142,7 +142,7 @@ impl fmt::Display for Who {
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tick => write!(f, "time passes"),
@@ -225,7 +225,7 @@ impl Freshness {
 
 impl Model for Freshness {
     type State = State;
-    type Step = Step;
+    type Event = Event;
 
     fn starts(&self) -> Vec<State> {
         let is_replica = self.0.shape == Shape::Replica;
@@ -246,30 +246,30 @@ impl Model for Freshness {
         clocks.map(start).collect()
     }
 
-    fn steps(&self, state: &State) -> Vec<(Step, State)> {
+    fn events(&self, state: &State) -> Vec<(Event, State)> {
         let mut steps = Vec::new();
-        let mut add = |step: Step, change: &dyn Fn(&mut State)| {
+        let mut add = |step: Event, change: &dyn Fn(&mut State)| {
             let mut next = state.clone();
             change(&mut next);
             steps.push((step, next));
         };
         let Rules { shape, quorum, beats_name_a_time, vouched_before, .. } = self.0;
         let has_sentinels = shape != Shape::Replica;
-        add(Step::Tick, &|next| next.tick(self.bound() + 1));
+        add(Event::Tick, &|next| next.tick(self.bound() + 1));
         if !has_sentinels {
-            add(Step::Replicate, &|next| {
+            add(Event::Replicate, &|next| {
                 next.follower.is_beat_unread |= next.servers[1].beat != next.replicated.beat;
                 (next.servers[1], next.replicated) = (next.replicated, next.servers[0]);
             });
         } else if state.is_cut {
-            add(Step::Heal, &|next| next.is_cut = false);
+            add(Event::Heal, &|next| next.is_cut = false);
             if state.named[1] == 0 {
-                add(Step::FailOver, &|next| next.named = [0, 1, 1]);
+                add(Event::FailOver, &|next| next.named = [0, 1, 1]);
             }
         } else if state.named[1] == 0 {
-            add(Step::Cut, &|next| next.is_cut = true);
+            add(Event::Cut, &|next| next.is_cut = true);
         } else if !state.servers[0].is_demoted {
-            add(Step::Demote, &|next| {
+            add(Event::Demote, &|next| {
                 next.named[0] = 1;
                 next.servers[0].is_demoted = true;
             });
@@ -278,7 +278,7 @@ impl Model for Freshness {
             let is_reached = state.reaches(who, process.server);
             let named = if has_sentinels { self.named(state, who) } else { Some(process.server) };
             if let Some(server) = named.filter(|server| *server != process.server && state.reaches(who, *server)) {
-                add(Step::Connect(who, server), &|next| {
+                add(Event::Connect(who, server), &|next| {
                     next.process(who).server = server;
                     if shape == Shape::Asks {
                         next.process(who).vouched_at = Some(0);
@@ -292,7 +292,7 @@ impl Model for Freshness {
             let is_vouched = named == Some(process.server) || !quorum;
             let may_write = is_reached && is_vouched && (has_sentinels || process.server == 0);
             if may_write && process.sent.is_none() {
-                add(Step::Vouch(who), &|next| {
+                add(Event::Vouch(who), &|next| {
                     let process = next.process(who);
                     process.sent = Some((process.server, 0));
                     if shape == Shape::Asks {
@@ -301,7 +301,7 @@ impl Model for Freshness {
                 });
             }
             if let Some((server, asked)) = process.sent {
-                add(Step::Beat(server), &|next| {
+                add(Event::Beat(server), &|next| {
                     next.process(who).sent = None;
                     let vouched = if beats_name_a_time { asked } else { 0 };
                     let taken = &mut next.servers[server];
@@ -319,7 +319,7 @@ impl Model for Freshness {
             && is_named
             && !state.servers[server].is_demoted
         {
-            add(Step::Revoke, &|next| {
+            add(Event::Revoke, &|next| {
                 next.servers[server].is_revoked = true;
                 // What a failover loses is the matter of `lineage`.
                 next.servers[1].is_revoked |= has_sentinels && !next.is_cut;
@@ -331,7 +331,7 @@ impl Model for Freshness {
         match &state.answer {
             _ if shape != Shape::Asks => {
                 if is_reached {
-                    add(Step::Read, &|next| {
+                    add(Event::Read, &|next| {
                         if let Some(beat) = held.beat.filter(|_| state.follower.is_beat_unread) {
                             let dated = self.date(state, beat).min(self.bound() + 1);
                             next.follower.beat = Some(next.follower.beat.map_or(dated, |before| before.min(dated)));
@@ -344,7 +344,7 @@ impl Model for Freshness {
             }
             None => {
                 if is_reached {
-                    add(Step::Ask, &|next| {
+                    add(Event::Ask, &|next| {
                         next.answer = Some(Answer {
                             is_revoked: held.is_revoked,
                             is_late: next.answered > Some(self.bound()),
@@ -354,7 +354,7 @@ impl Model for Freshness {
                     });
                 }
             }
-            Some(answer) => add(Step::Judge, &|next| {
+            Some(answer) => add(Event::Judge, &|next| {
                 let is_vouched_since = !vouched_before && next.judge.vouched_at.is_some_and(|at| at < answer.asked);
                 let is_permitted = (answer.is_vouched || is_vouched_since) && !answer.is_revoked;
                 next.is_permitted_late = is_permitted && answer.is_late;

@@ -85,7 +85,7 @@ struct Store {
     told: i8,
     floor: i8,
     writes: u8,
-    /// The server that wrote last.
+    /// The server that took the last revocation.
     server: usize,
 }
 
@@ -99,7 +99,7 @@ struct Link {
 }
 
 #[derive(Clone)]
-enum Step {
+enum Event {
     Tick,
     SetBack,
     MintOffline(i8),
@@ -113,7 +113,7 @@ enum Step {
     Restore,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tick => write!(f, "time passes"),
@@ -153,12 +153,19 @@ impl Horizon {
     /// The store takes a write, and everybody hears of it; answers its time.
     fn write(&self, state: &mut State) -> i8 {
         let at = self.steady(state);
+        state.store.told = at;
+        state.ahead = state.ahead.max(at - state.time);
+        at
+    }
+
+    /// The same for a revocation: the first one that a server takes sets the floor.
+    fn write_revocation(&self, state: &mut State) -> i8 {
+        let at = self.write(state);
         let store = &mut state.store;
         if self.0.arrival_floor && store.server != state.current {
             store.floor = store.floor.max(at + 2 * SKEW);
         }
-        (store.server, store.told) = (state.current, at);
-        state.ahead = state.ahead.max(at - state.time);
+        store.server = state.current;
         at
     }
 
@@ -180,13 +187,13 @@ impl Horizon {
         state.told = state.told.max(state.store.told);
     }
 
-    fn mint(&self, state: &State) -> Vec<(Step, Link)> {
+    fn mint(&self, state: &State) -> Vec<(Event, Link)> {
         let now = state.time + state.minter;
         let verifiers = [-LEEWAY, LEEWAY].map(|clock| self.latest_issue(state, clock));
         let offline = |ahead| {
             let issued_at = now + ahead;
             let is_taken = ahead == 0 || verifiers.iter().any(|latest| issued_at <= *latest);
-            (Step::MintOffline(issued_at), Link { issued_at, revoked: [false; 2], is_taken })
+            (Event::MintOffline(issued_at), Link { issued_at, revoked: [false; 2], is_taken })
         };
         let mut minted: Vec<_> = (0..=if self.0.has_wrong_minter { 3 * SKEW } else { 0 }).map(offline).collect();
         // The API dates a link past the cut-off that covers it, no further ahead than it can prove that others reach.
@@ -195,7 +202,7 @@ impl Horizon {
         let horizon = if self.0.reach == Reach::OwnClock { now + 2 * SKEW } else { state.told + SKEW };
         if issued_at <= now.max(horizon) {
             let is_taken = verifiers.iter().all(|latest| issued_at <= *latest);
-            minted.push((Step::Mint(issued_at), Link { issued_at, revoked: [false; 2], is_taken }));
+            minted.push((Event::Mint(issued_at), Link { issued_at, revoked: [false; 2], is_taken }));
         }
         minted
     }
@@ -203,7 +210,7 @@ impl Horizon {
 
 impl Model for Horizon {
     type State = State;
-    type Step = Step;
+    type Event = Event;
 
     fn starts(&self) -> Vec<State> {
         let clocks = |bits: u8| [0, 1, 2, 3].map(|bit| if bits >> bit & 1 == 1 { LEEWAY } else { -LEEWAY });
@@ -225,9 +232,9 @@ impl Model for Horizon {
         (0..16).map(clocks).map(start).collect()
     }
 
-    fn steps(&self, state: &State) -> Vec<(Step, State)> {
+    fn events(&self, state: &State) -> Vec<(Event, State)> {
         let mut steps = Vec::new();
-        let mut add = |step: &dyn Fn(&mut State) -> Step| {
+        let mut add = |step: &dyn Fn(&mut State) -> Event| {
             let mut next = state.clone();
             let step = step(&mut next);
             steps.push((step, next));
@@ -235,13 +242,13 @@ impl Model for Horizon {
         if state.time < LAST {
             add(&|next| {
                 next.time += 1;
-                Step::Tick
+                Event::Tick
             });
         }
         if self.0.sets_back && state.servers[state.current] > 0 {
             add(&|next| {
                 next.servers[next.current] = -LEEWAY;
-                Step::SetBack
+                Event::SetBack
             });
         }
         if state.link.is_none() {
@@ -254,27 +261,27 @@ impl Model for Horizon {
             add(&|next| {
                 let at = self.write(next);
                 next.told = next.told.max(at);
-                Step::Tell(at)
+                Event::Tell(at)
             });
         }
         if state.store.writes < MOST_WRITES {
             for member in 0..2 {
                 add(&|next| {
-                    let at = self.write(next);
+                    let at = self.write_revocation(next);
                     let score = self.reach(next, member, at);
                     self.cut(next, member, score);
                     if let Some(link) = next.link.as_mut().filter(|link| link.is_taken) {
                         link.revoked[member] = true;
                     }
-                    Step::Revoke(member, score)
+                    Event::Revoke(member, score)
                 });
                 // By hand, up to a leeway ahead by the revoker's clock; in former times up to any.
                 add(&|next| {
                     let ahead = if self.0.reach == Reach::OwnClock { 2 * SKEW } else { LEEWAY };
                     let score = next.time + next.revoker + ahead - 1;
-                    self.write(next);
+                    self.write_revocation(next);
                     self.cut(next, member, score);
-                    Step::RevokeUntil(member, score)
+                    Event::RevokeUntil(member, score)
                 });
                 if state.store.cut_offs[member].is_some() {
                     add(&|next| {
@@ -284,7 +291,7 @@ impl Model for Horizon {
                         if let Some(link) = &mut next.link {
                             link.revoked[member] = false;
                         }
-                        Step::Reinstate(member)
+                        Event::Reinstate(member)
                     });
                 }
             }
@@ -293,14 +300,14 @@ impl Model for Horizon {
             if state.replica != state.store {
                 add(&|next| {
                     next.replica = next.store.clone();
-                    Step::Replicate
+                    Event::Replicate
                 });
             }
             add(&|next| {
                 next.is_fork_known = next.replica.writes == next.store.writes;
                 next.store = std::mem::take(&mut next.replica);
                 next.current = 1;
-                Step::FailOver
+                Event::FailOver
             });
         }
         if !state.is_fork_known {
@@ -310,7 +317,7 @@ impl Model for Horizon {
                     *kept = (*kept).max(known);
                 }
                 next.is_fork_known = true;
-                Step::Restore
+                Event::Restore
             });
         }
         steps

@@ -18,6 +18,8 @@
     reason = "a test that cannot go on fails, and a counterexample is to be read"
 )]
 
+mod counts;
 mod explore;
 mod freshness;
 mod horizon;
+mod lineage;
