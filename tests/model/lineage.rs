@@ -221,11 +221,11 @@ enum Event {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Start {
-    WithNothing,
+    Empty,
     /// From its note of the store alone.
-    WithNote,
+    Note,
     /// From its copy of the index.
-    WithCopy,
+    Copy,
 }
 
 impl fmt::Display for Event {
@@ -239,9 +239,9 @@ impl fmt::Display for Event {
             Self::Settle => write!(f, "the probation ends"),
             Self::LeaseEnds(p) => write!(f, "{}'s lease runs out", NAMES[p]),
             Self::Stop(p) => write!(f, "{} stops", NAMES[p]),
-            Self::Start(p, Start::WithNothing) => write!(f, "{} starts with an empty data folder", NAMES[p]),
-            Self::Start(p, Start::WithNote) => write!(f, "{} starts with its note", NAMES[p]),
-            Self::Start(p, Start::WithCopy) => write!(f, "{} starts with its copy of the index", NAMES[p]),
+            Self::Start(p, Start::Empty) => write!(f, "{} starts with an empty data folder", NAMES[p]),
+            Self::Start(p, Start::Note) => write!(f, "{} starts with its note", NAMES[p]),
+            Self::Start(p, Start::Copy) => write!(f, "{} starts with its copy of the index", NAMES[p]),
             Self::CutOff(p) => write!(f, "{} is cut off", NAMES[p]),
             Self::IsBack(p) => write!(f, "{} is back", NAMES[p]),
             Self::Revoke(p) => write!(f, "{} revokes the link", NAMES[p]),
@@ -302,9 +302,9 @@ impl Process {
         let Self { kind, knows, applied, memory, has_known, is_noted, .. } = *self;
         let stopped = Self::stopped(kind);
         match start {
-            Start::WithNothing => stopped,
-            Start::WithNote => Self { memory, is_noted, ..stopped },
-            Start::WithCopy => Self { knows, applied, memory, has_known, is_noted, ..stopped },
+            Start::Empty => stopped,
+            Start::Note => Self { memory, is_noted, ..stopped },
+            Start::Copy => Self { knows, applied, memory, has_known, is_noted, ..stopped },
         }
     }
 
@@ -612,7 +612,7 @@ impl Model for Protocol {
             let leave = |next: &mut State, mode| {
                 let has_copy = me.unseen.is_none() && !me.keeps_own || !self.0.copies_are_settled;
                 next.processes[p] = match mode {
-                    Mode::Stopped => me.restart(if has_copy { Start::WithCopy } else { Start::WithNote }),
+                    Mode::Stopped => me.restart(if has_copy { Start::Copy } else { Start::Note }),
                     _ => Process { mode, ..me.clone() },
                 };
                 next.store.iter_mut().for_each(|store| store.witnesses &= !(1 << p));
@@ -624,11 +624,11 @@ impl Model for Protocol {
             }
             match me.mode {
                 Mode::Stopped => {
-                    for start in [Start::WithNothing, Start::WithNote, Start::WithCopy] {
+                    for start in [Start::Empty, Start::Note, Start::Copy] {
                         let is_possible = match start {
-                            Start::WithNothing => true,
-                            Start::WithNote => me.memory.is_some(),
-                            Start::WithCopy => me.applied.is_some(),
+                            Start::Empty => true,
+                            Start::Note => me.memory.is_some(),
+                            Start::Copy => me.applied.is_some(),
                         };
                         if is_possible {
                             add(Event::Start(p, start), &|next| {
