@@ -337,6 +337,11 @@ impl Inner {
     /// Writes the snapshot to disk; answers how long that took.
     fn save_to_cache(&self) -> Option<Duration> {
         let cache = self.cache.as_ref()?;
+        // What the store may lack is written back by this life of the process: to the next one a copy would say that the
+        // store has it.
+        if self.keeps_own.load(Ordering::Relaxed) || !self.unseen.lock().is_empty() {
+            return None;
+        }
         // The position first: what is applied meanwhile is applied again, not missed.
         let position = self.applied.borrow().clone()?;
         let started = self.clock.now();
