@@ -76,8 +76,11 @@ fn version(info: &Info<'_>, findings: &mut Findings) {
     let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
     let known = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version.is_empty() {
-        findings.add(Severity::Warning, "it answers, but its user may not ask INFO: nothing is known of its settings, and links that were revoked a moment ago \
-             are minted late");
+        findings.add(
+            Severity::Warning,
+            "it answers, but its user may not ask INFO: nothing is known of its settings, and links that were revoked a \
+             moment ago are minted late",
+        );
     } else if known < OLDEST_VERSION {
         let (major, minor) = OLDEST_VERSION;
         findings.add(Severity::Wrong, format!("Redis {version} is too old: {major}.{minor} or newer is needed"));

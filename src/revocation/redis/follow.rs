@@ -165,8 +165,16 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     // Whoever has nothing of its own to go by must not judge while what was lost is still being written back.
     let is_newcomer = history.is_none();
     inner.applied.send_replace(Some(position.clone()));
+    // When everything had been read: what comes later was written since. The next read may begin long after, for this
+    // process may have stood still in between.
+    let mut drained;
     // First to the end of what is there; from then on each read waits for something new.
-    while stream::read(inner, &mut connection, &mut position, &inner.index, None).await?.is_full() {}
+    loop {
+        drained = Some(inner.clock.now());
+        if !stream::read(inner, &mut connection, &mut position, &inner.index, None).await?.is_full() {
+            break;
+        }
+    }
     inner.applied.send_replace(Some(position.clone()));
     inner.settle_debts(&position).await?;
     let started = inner.clock.now();
@@ -175,7 +183,6 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     }
     note_trouble(inner, None);
 
-    let mut is_drained = true;
     let mut checked: Option<Moment> = None;
     loop {
         if inner.topology.generation() != generation {
@@ -183,12 +190,11 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
         }
         let asked = inner.clock.now();
         let wants_header = checked.is_none_or(|at| asked.since(at) >= CHECK_INTERVAL);
-        let since = is_drained.then_some(asked);
         // Whoever has just come waits for nothing: the first answer makes it ready.
         let block = checked.map(|_| BLOCK);
         let (mut brought, header) =
-            stream::wait(inner, &mut connection, &mut position, since, block, wants_header).await?;
-        is_drained = !brought.is_full();
+            stream::wait(inner, &mut connection, &mut position, drained, block, wants_header).await?;
+        let mut is_drained = !brought.is_full();
         let mut proves = brought.entries > 0 || header.is_some();
         if let Some(header) = header {
             checked = Some(asked);
@@ -197,7 +203,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
             }
             if is_drained && header.last != Some(position.last) {
                 // What came between the two questions; nothing at all means that the stream leads elsewhere.
-                let more = stream::read(inner, &mut connection, &mut position, &inner.index, Some(asked)).await?;
+                let more = stream::read(inner, &mut connection, &mut position, &inner.index, drained).await?;
                 if more.entries == 0 {
                     return Err(StoreError::Lost("the stream no longer leads on from what was read".into()));
                 }
@@ -212,6 +218,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
             inner.index.store_time().note_lost_counts(header.counts_lost);
             inner.note_lineage(header.lineage().unwrap_or_default());
         }
+        drained = is_drained.then_some(asked);
         if is_drained && proves {
             inner.index.freshness().set_complete(asked);
         }
@@ -320,7 +327,8 @@ async fn join(
     *inner.restored.lock() = None;
     *inner.last_load.lock() = Some((took, counts.links + counts.cut_offs));
     inner.has_gap.store(false, Ordering::Relaxed);
-    let replaced = inner.replace_index(loaded, &position);
+    let lost = inner.lost_debts(&position).await?;
+    let replaced = inner.replace_index(loaded, &position, &lost);
     tokio::task::spawn_blocking(|| replaced.free());
     inner.note_lineage(lineage);
     info!(links = counts.links, cut_offs = counts.cut_offs, ?took, "loaded the revocations");

@@ -28,36 +28,48 @@ impl Inner {
         unseen.push(debt);
     }
 
-    /// The stream has brought the entry at this position: it is in the store, whatever becomes of it there.
-    pub fn settle_seen(&self, position: &Position) {
-        self.unseen.lock().retain(|debt| debt.step.epoch != position.epoch || debt.step.id != position.last);
+    /// The stream has brought a step: it is in the store, whether it is lifted later or not.
+    pub fn settle(&self, step: &Step) {
+        self.unseen.lock().retain(|debt| debt.step != *step);
     }
 
     /// Puts a freshly loaded index in place of the old one; what it may lack of our own revocations is added first.
-    pub fn replace_index(&self, loaded: Index, position: &Position) -> Replaced {
+    /// `lost` is what [`Self::lost_debts`] found at that position.
+    pub fn replace_index(&self, loaded: Index, position: &Position, lost: &[Debt]) -> Replaced {
         let unseen = self.unseen.lock();
-        for debt in unseen.iter().filter(|debt| !position.has_reached(&debt.step)) {
-            raise(&loaded, &debt.revocation);
-        }
+        let on_the_way = unseen.iter().filter(|debt| !position.has_reached(&debt.step));
+        lost.iter().chain(on_the_way).for_each(|debt| raise(&loaded, &debt.revocation));
         self.index.replace(loaded)
     }
 
-    /// Writes back what this process answered for and the store has lost meanwhile, as in a failover; and what it was not
-    /// allowed to write back before, if it is now. What the store had and was lifted since stays lifted.
-    pub async fn settle_debts(&self, position: &Position) -> Result<(), StoreError> {
-        let is_over = |debt: &Debt| debt.step.epoch != position.epoch || position.has_reached(&debt.step);
-        let over: Vec<Debt> = self.unseen.lock().iter().filter(|debt| is_over(debt)).cloned().collect();
+    /// What this process answered for and the store has lost meanwhile, as in a failover. What the store has taken is
+    /// settled, whether it was lifted since or not.
+    pub async fn lost_debts(&self, position: &Position) -> Result<Vec<Debt>, StoreError> {
+        let is_due = |debt: &Debt| debt.step.epoch != position.epoch || position.has_reached(&debt.step);
+        let due: Vec<Debt> = self.unseen.lock().iter().filter(|debt| is_due(debt)).cloned().collect();
         let mut lost = Vec::new();
-        for debt in &over {
+        for debt in due {
             // What was written to another epoch may have been lost with it.
-            if debt.step.epoch != position.epoch || !self.was_taken(debt).await? {
-                lost.push(debt.revocation.clone());
+            if debt.step.epoch == position.epoch && self.was_taken(&debt).await? {
+                self.settle(&debt.step);
+            } else {
+                lost.push(debt);
             }
         }
+        Ok(lost)
+    }
+
+    /// Writes back what this process answered for and the store has lost; and what it was not allowed to write back before,
+    /// if it is now.
+    pub async fn settle_debts(&self, position: &Position) -> Result<(), StoreError> {
+        let lost = self.lost_debts(position).await?;
         for batch in lost.chunks(BATCH) {
-            self.restore_batch(batch, "").await?;
+            let revocations: Vec<_> = batch.iter().map(|debt| debt.revocation.clone()).collect();
+            self.restore_batch(&revocations, "").await?;
+            for debt in batch {
+                self.settle(&debt.step);
+            }
         }
-        self.unseen.lock().retain(|debt| !over.iter().any(|over| over.step == debt.step));
         if self.keeps_own.load(Ordering::Relaxed) && self.restore().await.is_ok() {
             self.keeps_own.store(false, Ordering::Relaxed);
             self.finish_restoring().await?;

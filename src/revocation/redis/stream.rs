@@ -188,7 +188,7 @@ fn apply(
             error!(entry = %id, "the stream holds something that is not ours; it was skipped");
         }
         position.last = id;
-        inner.settle_seen(position);
+        inner.settle(&position.step());
         if entry.beat.is_none() {
             position.count = entry.count.unwrap_or(position.count);
             position.written = id;
