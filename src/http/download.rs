@@ -218,7 +218,8 @@ fn judge<'t, F: Fields + ?Sized>(
     let invalid = || Rejection::new(ProblemKind::InvalidLink, Verdict::Malformed);
     let (collection, token) = split(path).ok_or_else(invalid)?;
     let collection = state.signing.collections.get(collection).ok_or_else(invalid)?;
-    let token = UntrustedToken::parse(token, buffer).map_err(|error| match error {
+    let text = token;
+    let token = UntrustedToken::parse(text, buffer).map_err(|error| match error {
         Malformed::TooLong => Rejection::new(ProblemKind::UriTooLong, Verdict::Malformed),
         _ => invalid(),
     })?;
@@ -230,7 +231,9 @@ fn judge<'t, F: Fields + ?Sized>(
         Presentation { now: now.wall, latest_issue: state.latest_issue(now), client_address, resumes: asked.resumes() };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| {
         let (problem, verdict) = match refusal {
-            Refusal::IssuedInTheFuture if !state.knows_the_time(now) => (ProblemKind::CannotJudge, Verdict::Stale),
+            Refusal::IssuedInTheFuture if may_be_issued(state, collection, keyring, text, presentation) => {
+                (ProblemKind::CannotJudge, Verdict::Stale)
+            }
             refusal => (Problem::from(refusal).kind(), refusal.into()),
         };
         Rejection { problem, verdict, token: Some(named) }
@@ -259,6 +262,20 @@ fn judge<'t, F: Fields + ?Sized>(
             token: Some(named),
         })),
     }
+}
+
+/// Whether a link that counts as issued in the future here may not do so elsewhere: then it cannot be judged yet.
+fn may_be_issued(
+    state: &AppState,
+    collection: &Collection,
+    keyring: &Keyring,
+    token: &str,
+    presentation: Presentation,
+) -> bool {
+    let latest_issue = state.latest_conceivable_issue(state.clock.now());
+    let (mut buffer, presentation) = (TokenBuffer::default(), Presentation { latest_issue, ..presentation });
+    UntrustedToken::parse(token, &mut buffer)
+        .is_ok_and(|token| verify(token, collection.rules(), keyring, presentation).is_ok())
 }
 
 /// Collection and token of a download's path.

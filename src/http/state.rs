@@ -113,10 +113,17 @@ impl AppState {
         self.index.store_time().latest_issue(now, self.signing.bounds)
     }
 
-    /// Whether it can be told that a link counts as issued in the future: not before something was heard of the store's
-    /// time, which may be ahead of ours.
-    pub fn knows_the_time(&self, now: Moment) -> bool {
-        self.index.freshness().is_always() || self.index.store_time().lower_bound(now) > UnixMillis(0)
+    /// The latest issue of a link of which another verifier may know that it counts as made by now: what was heard of the
+    /// store's time here may be old, and at first nothing was.
+    pub fn latest_conceivable_issue(&self, now: Moment) -> UnixMillis {
+        let skew = self.signing.bounds.skew();
+        if self.index.freshness().is_always() {
+            self.latest_issue(now)
+        } else if self.index.store_time().lower_bound(now) > UnixMillis(0) {
+            now.wall.plus(skew)
+        } else {
+            now.wall.plus(skew * 2)
+        }
     }
 
     /// The times by which links are made now.

@@ -157,6 +157,10 @@ fn a_user_that_may_not_ask_what_the_server_is_revokes_all_the_same_and_mints_wha
     linkgate.revoke(&json!({ "subject": "u" }));
     let after = path_of(&linkgate.mint(&wish));
     assert_eq!([linkgate.status(&before), linkgate.status(&after)], [410, 200]);
+    assert_eq!(redis.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+    linkgate.revoke(&json!({ "subject": "u" }));
+    assert_eq!(linkgate.status(&after), 410, "a full Redis takes it all the same");
+    assert_eq!(redis.cli(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
     let checked = String::from_utf8(linkgate.run(&["check"]).stdout).unwrap();
     assert!(checked.contains("may not ask INFO") && checked.contains("are minted late"), "{checked}");
 }

@@ -4,6 +4,7 @@
 -- Decides in one step how far "until now" reaches (`horizon::reach`): no link that counts as issued by now is beyond it.
 -- Answers the epoch, the stream id, the count of writes, the store's time and the score.
 if not whole then return redis.error_reply('LINKGATELOST') end
+spare_memory_limit()
 local skew = tonumber(ARGV[10])
 local at = steady(skew)
 local score, issued_before = tonumber(ARGV[4]), ARGV[5]
@@ -19,7 +20,6 @@ end
 local function or_null(number) return number == '' and 'null' or number end
 local record = string.format('{"created_at":%s,"score":%s,"issued_before":%s,"expires_at":%s,"lapses_at":%s,%s',
   integer(at), integer(score), or_null(issued_before), or_null(ends), or_null(lapse), string.sub(ARGV[9], 2))
-spare_memory_limit()
 local letter, operation = add(ARGV[3], integer(score), ARGV[2], record, integer(at), lapse)
 local operations = {letter, operation}
 if ARGV[12] == '1' then
