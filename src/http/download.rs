@@ -216,9 +216,8 @@ fn judge<'t, F: Fields + ?Sized>(
 ) -> Result<(Permit<'t>, &'t Collection), Undecided> {
     let Asked { peer, path, fields, .. } = asked;
     let invalid = || Rejection::new(ProblemKind::InvalidLink, Verdict::Malformed);
-    let (collection, token) = split(path).ok_or_else(invalid)?;
+    let (collection, text) = split(path).ok_or_else(invalid)?;
     let collection = state.signing.collections.get(collection).ok_or_else(invalid)?;
-    let text = token;
     let token = UntrustedToken::parse(text, buffer).map_err(|error| match error {
         Malformed::TooLong => Rejection::new(ProblemKind::UriTooLong, Verdict::Malformed),
         _ => invalid(),
@@ -230,8 +229,9 @@ fn judge<'t, F: Fields + ?Sized>(
     let presentation =
         Presentation { now: now.wall, latest_issue: state.latest_issue(now), client_address, resumes: asked.resumes() };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| {
+        let latest = || Presentation { latest_issue: state.latest_conceivable_issue(now), ..presentation };
         let (problem, verdict) = match refusal {
-            Refusal::IssuedInTheFuture if may_be_issued(state, collection, keyring, text, presentation) => {
+            Refusal::IssuedInTheFuture if is_right(text, collection, keyring, latest()) => {
                 (ProblemKind::CannotJudge, Verdict::Stale)
             }
             refusal => (Problem::from(refusal).kind(), refusal.into()),
@@ -264,16 +264,9 @@ fn judge<'t, F: Fields + ?Sized>(
     }
 }
 
-/// Whether a link that counts as issued in the future here may not do so elsewhere: then it cannot be judged yet.
-fn may_be_issued(
-    state: &AppState,
-    collection: &Collection,
-    keyring: &Keyring,
-    token: &str,
-    presentation: Presentation,
-) -> bool {
-    let latest_issue = state.latest_conceivable_issue(state.clock.now());
-    let (mut buffer, presentation) = (TokenBuffer::default(), Presentation { latest_issue, ..presentation });
+/// Whether a token is right in these circumstances, revocations aside.
+fn is_right(token: &str, collection: &Collection, keyring: &Keyring, presentation: Presentation) -> bool {
+    let mut buffer = TokenBuffer::default();
     UntrustedToken::parse(token, &mut buffer)
         .is_ok_and(|token| verify(token, collection.rules(), keyring, presentation).is_ok())
 }

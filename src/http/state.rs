@@ -113,17 +113,13 @@ impl AppState {
         self.index.store_time().latest_issue(now, self.signing.bounds)
     }
 
-    /// The latest issue of a link of which another verifier may know that it counts as made by now: what was heard of the
-    /// store's time here may be old, and at first nothing was.
+    /// The latest issue of a link that may count as made by now, whatever has been heard of the store's time.
     pub fn latest_conceivable_issue(&self, now: Moment) -> UnixMillis {
-        let skew = self.signing.bounds.skew();
+        // The time of a store in this process is not heard late.
         if self.index.freshness().is_always() {
-            self.latest_issue(now)
-        } else if self.index.store_time().lower_bound(now) > UnixMillis(0) {
-            now.wall.plus(skew)
-        } else {
-            now.wall.plus(skew * 2)
+            return self.latest_issue(now);
         }
+        self.index.store_time().latest_conceivable_issue(now, self.signing.bounds)
     }
 
     /// The times by which links are made now.
