@@ -12,7 +12,7 @@ use crate::files;
 const FILE_NAME: &str = "lock";
 
 /// Ownership of a data folder, given up when dropped or when the process ends, however it ends.
-pub struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub struct FolderLock(File);
 
 /// Why a folder could not be owned.
 #[derive(Debug, Error)]
@@ -50,5 +50,27 @@ impl FolderLock {
         // The number only helps a person: a full disk must not keep the process from starting.
         let _ = write!(file, "{}", std::process::id());
         Ok(Self(file))
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child process that is about to start has a copy of the file for a moment.
+        let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_given_up_although_a_child_process_has_a_copy_of_the_open_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = FolderLock::acquire(folder.path()).unwrap();
+        let _copy = lock.0.try_clone().unwrap();
+        assert!(matches!(FolderLock::acquire(folder.path()), Err(LockError::Taken { .. })));
+        drop(lock);
+        FolderLock::acquire(folder.path()).unwrap();
     }
 }
