@@ -21,7 +21,7 @@ mod verifiers;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::output::Output;
 use crate::config::{Config, ConfigError, Overrides};
@@ -158,6 +158,22 @@ fn is_switched_on(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|text| switch(&text) == Ok(true))
 }
 
+/// Reads the command line; leaves with help or an error where that is what it comes to.
+fn parse() -> Cli {
+    let matches = takes_any_value(Cli::command()).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Lets every option that has a value take the next word for it, however that begins: ids, subjects and files may begin
+/// with a hyphen.
+fn takes_any_value(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let is_option = arg.get_long().is_some() && arg.get_action().takes_values();
+        if is_option { arg.allow_hyphen_values(true) } else { arg }
+    });
+    command.mut_subcommands(takes_any_value)
+}
+
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     if !is_switched_on(process::ALLOW_CORE_DUMPS)
@@ -166,7 +182,7 @@ pub fn run() -> ExitCode {
         eprintln!("warning: a core file of this process would hold its keys, and cannot be prevented: {error}");
     }
     process::install_crypto();
-    let Cli { common, command } = Cli::parse();
+    let Cli { common, command } = parse();
     let outcome = match command {
         Command::Serve(serve) => serve.run(&common),
         Command::Mint(mint) => mint.run(&common),

@@ -412,6 +412,23 @@ fn a_running_server_is_found_through_its_data_folder_and_obeys_at_once() {
 }
 
 #[test]
+fn what_begins_with_a_hyphen_is_a_value_like_any_other() {
+    let linkgate = site();
+    for what in [
+        &["--id", "-w7_ww1cN9Os0cGB8TBDaA"][..],
+        &["--subject", "-ann"],
+        &["--path", "-a.txt"],
+        &["--path-prefix", "--/"],
+        &["--client", "backend", "--reason", "--json"],
+    ] {
+        let revocation = linkgate.succeed(&[&["revoke"], what].concat());
+        linkgate.succeed(&["reinstate", &revocation]);
+    }
+    let link = linkgate.succeed(&["mint", "a.txt", "--subject", "--help", "--filename", "-"]);
+    assert!(link.contains("/download/image/"), "{link}");
+}
+
+#[test]
 fn revocations_are_listed_newest_first_and_searched() {
     let linkgate = site();
     for subject in ["user-1", "user-2", "user-3"] {
