@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::fleet::{CUT_OFF_BOUND, Fleet};
-use crate::support::linkgate::Builder;
+use crate::support::linkgate::{Builder, path_of};
 use crate::support::proxy::{Network, Proxy};
 use crate::support::redis::Redis;
 
@@ -68,4 +70,28 @@ fn a_replica_that_lags_a_little_is_judged_by(settings: &str) {
     }
     site.network.set(Network::Pass);
     site.fleet.recovers();
+}
+
+#[test]
+fn a_link_dated_ahead_waits_where_all_is_heard_late_and_is_never_called_one_of_the_future() {
+    let master = Redis::start();
+    let network = Proxy::before(&master.address());
+    network.set(Network::Delay(Duration::from_millis(1_200)));
+    let replica = Redis::replica_through(&master, network.port());
+    let mut fleet = Fleet::of([Builder::following(&master.url())]);
+    // It never heard how far the store's time really is.
+    fleet.join(Builder::following(&replica.url()));
+    let [minter, verifier] = &fleet.verifiers[..] else { panic!("two of them") };
+    minter.revoke(&json!({ "subject": "ann" }));
+    // Counts as issued just past the cut-off, as far ahead as a link may be.
+    let link = path_of(&minter.mint(&json!({ "path": "a.txt", "subject": "ann" })));
+    assert_eq!(minter.status(&link), 200);
+    let mut seen = vec![verifier.status(&link)];
+    while seen.last() != Some(&200) && seen.len() < 500 {
+        assert_eq!(verifier.status(&fleet.valid), 200);
+        std::thread::sleep(Duration::from_millis(20));
+        seen.push(verifier.status(&link));
+    }
+    seen.dedup();
+    assert_eq!(seen, [503, 200]);
 }
