@@ -66,8 +66,15 @@ pub struct Place {
 /// does, first the caller's own, then those of the caller who has most.
 #[async_trait]
 pub trait AnswerStore: Send + Sync {
-    /// Puts a value in a place that is free, for some time; `Some` is the value in a place that is not.
-    async fn claim(&self, place: &Place, value: &[u8], hold: Duration) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Puts a value in a place that is free or holds `over`, for some time; `Some` is the value in a place that is not. What
+    /// is put over another value goes before limits of the store's memory: the other one is gone then.
+    async fn claim(
+        &self,
+        place: &Place,
+        value: &[u8],
+        over: Option<&[u8]>,
+        hold: Duration,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Puts a value in a place, for some time; whether it fits.
     async fn keep(&self, place: &Place, value: &[u8], hold: Duration) -> Result<bool, StoreError>;

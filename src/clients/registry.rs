@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tracing::error;
 
+use super::api_key::ClientKey;
 use super::{Client, ClientStore, Uses, api_key, use_name};
 use crate::clients::KeyHash;
 use crate::clock::UnixMillis;
@@ -98,12 +99,23 @@ impl Registry {
 
     /// The client a presented key belongs to, and that it was used; `None` when it is nobody's.
     pub fn authenticate(&self, presented: &str, now: UnixMillis) -> Option<Arc<Client>> {
+        self.with_key(presented, |client, key| {
+            key.note_use(now);
+            Arc::clone(client)
+        })
+    }
+
+    /// Whether a key belongs to a client; that is no use of it.
+    pub fn has(&self, presented: &str) -> bool {
+        self.with_key(presented, |_, _| ()).is_some()
+    }
+
+    fn with_key<R>(&self, presented: &str, then: impl FnOnce(&Arc<Client>, &ClientKey) -> R) -> Option<R> {
         let hash = KeyHash::of(presented);
         let everybody = self.everybody.load();
         let client = everybody.by_name.get(api_key::client_name(presented)?)?;
         let key = client.keys.iter().find(|known| known.hash.matches(&hash))?;
-        key.note_use(now);
-        Some(Arc::clone(client))
+        Some(then(client, key))
     }
 
     /// The clients of the configuration.
@@ -132,7 +144,6 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::api_key::ClientKey;
     use crate::clients::{ApiKey, Role};
 
     const NOW: UnixMillis = UnixMillis(1_000_000);

@@ -19,6 +19,9 @@ use crate::clock::Rfc3339;
 use crate::revocation::{DEFAULT_PAGE, MAX_PAGE};
 use crate::telemetry::DEED;
 
+/// Where they stand: below it each by its name.
+pub const PATH: &str = "/v1/clients";
+
 /// List clients
 ///
 /// In the order of their names, those of the configuration and those of the store.
@@ -99,7 +102,7 @@ pub async fn create(
         with(&state, &caller, async |administration| administration.add(&name, roles.clone(), policy.clone()).await);
     let made = made.await?;
     took_up(&state, admin, &name, "added a client").await;
-    let headers = [(LOCATION, header(format!("/v1/clients/{name}"))), (ETAG, etag(&made.client))];
+    let headers = [(LOCATION, header(format!("{PATH}/{name}"))), (ETAG, etag(&made.client))];
     let body = Created { client: made.client, key: made.key.expose().to_owned() };
     Ok((StatusCode::CREATED, headers, axum::Json(body)))
 }
@@ -164,7 +167,7 @@ pub async fn add_key(
         key: made.key.expose().to_owned(),
         id: made.id,
     };
-    let location = header(format!("/v1/clients/{name}/keys/{}", body.id));
+    let location = header(format!("{PATH}/{name}/keys/{}", body.id));
     Ok((StatusCode::CREATED, [(LOCATION, location), (ETAG, etag(&made.client))], axum::Json(body)))
 }
 

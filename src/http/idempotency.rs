@@ -2,7 +2,8 @@
 //!
 //! An answer has a place, made of who asks and the key. While a request is under way its place is claimed; what it was
 //! answered with is kept there, sealed, and given again. Only answers that did something are kept: a request that failed
-//! may be sent again and is then looked at anew. So is one whose answer had to make [room](crate::answers) for newer ones.
+//! may be sent again and is then looked at anew. So is one whose answer had to make [room](crate::answers) for newer ones,
+//! or says what is no longer so: to a caller with other rights, of a revocation that is gone, of an API key that opens nothing.
 //!
 //! A request that has a claim is carried out to its end, although its caller may have left: who asks again gets its answer.
 
@@ -19,6 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response};
 use http_body_util::BodyExt;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tracing::{Instrument, debug, warn};
@@ -28,6 +30,7 @@ use super::credentials::Caller;
 use super::json::read_body;
 use super::problem::{Problem, ProblemKind};
 use super::state::AppState;
+use super::{clients, revocations};
 use crate::answers::{AnswerStore, Party, Place};
 use crate::clients::{PolicyRecord, RateRules};
 use crate::entropy::random;
@@ -119,21 +122,21 @@ impl Keyed {
         work: impl Future<Output = Response<Body>>,
     ) -> Result<Response<Body>, Problem> {
         let claim = self.about.claim();
-        let claimed = match state.answers.claim(&self.place, &claim, CLAIMED_FOR).await {
-            Ok(Some(known)) => match self.answered(&state, &known)? {
-                Some(answered) => return Ok(answered),
-                None => state.answers.keep(&self.place, &claim, CLAIMED_FOR).await.map(|_| ()),
-            },
-            claimed => claimed.map(|_| ()),
-        };
-        match claimed {
-            Ok(()) => {}
-            // What is asked for may be a revocation: that goes before what is nice to have.
-            Err(error @ StoreError::Full) => {
-                warn!(%error, "no answers are kept: the same key will be answered anew");
-                return Ok(work.await);
+        let mut outdated = None;
+        loop {
+            match state.answers.claim(&self.place, &claim, outdated.as_deref(), CLAIMED_FOR).await {
+                Ok(None) => break,
+                Ok(Some(known)) => match self.answered(&state, &known).await? {
+                    Some(answered) => return Ok(answered),
+                    None => outdated = Some(known),
+                },
+                // What is asked for may be a revocation: that goes before what is nice to have.
+                Err(error @ StoreError::Full) => {
+                    warn!(%error, "no answers are kept: the same key will be answered anew");
+                    return Ok(work.await);
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
         }
         let response = while_claimed(&*state.answers, &self.place, &claim, work).await;
         if !response.status().is_success() {
@@ -151,40 +154,45 @@ impl Keyed {
                 debug!("an answer is larger than all that may be kept for its caller: its key will be answered anew");
                 let _ = state.answers.release(&self.place).await;
             }
-            Err(error) => warn!(%error, "an answer could not be kept: the same key will be answered anew"),
+            Err(error) => {
+                warn!(%error, "an answer could not be kept: the same key will be answered anew");
+                let _ = state.answers.release(&self.place).await;
+            }
         }
         Ok(Response::from_parts(head, Body::from(body)))
     }
 
-    /// What was answered before; `None` when that was to a caller with other rights, who may not have it any more.
+    /// What was answered before; `None` when that was to a caller with other rights, who may not have it any more, and when
+    /// it is no longer so.
     ///
     /// # Errors
-    /// While there is no answer yet, and when it was to something else.
-    fn answered(&self, state: &AppState, known: &[u8]) -> Result<Option<Response<Body>>, Problem> {
+    /// While there is no answer yet, when it was to something else, and when the store does not say whether it is still so.
+    async fn answered(&self, state: &AppState, known: &[u8]) -> Result<Option<Response<Body>>, Problem> {
         let reused = |why| Problem::new(ProblemKind::IdempotencyKeyReused).detail(why);
         let Some((about, sealed)) = About::read(known) else {
             return Err(reused("What was answered to this Idempotency-Key can't be read. Use a new one."));
         };
+        let is_claim = sealed.len() == CLAIM_BYTES;
+        if about.rights != self.about.rights && !is_claim {
+            return Ok(None);
+        }
         // The same key for something else is a mistake of the caller's.
         if about.asked != self.about.asked {
             return Err(reused(
                 "This Idempotency-Key came with another request before: use a new one for each request.",
             ));
         }
-        if sealed.len() == CLAIM_BYTES {
+        if is_claim {
             return Err(Problem::new(ProblemKind::RequestInProgress)
                 .detail("A request with this Idempotency-Key is under way. Ask again in a moment."));
         }
-        if about.rights != self.about.rights {
-            return Ok(None);
-        }
-        let kept = sealed::unwrap(&state.signing.keyring.load(), &self.purpose(), sealed);
-        match kept.as_deref().and_then(Kept::read) {
-            Some(response) => Ok(Some(response)),
-            None => Err(reused(
+        let opened = sealed::unwrap(&state.signing.keyring.load(), &self.purpose(), sealed);
+        let Some(kept) = opened.as_deref().and_then(Kept::read) else {
+            return Err(reused(
                 "What was answered to this Idempotency-Key can no longer be read: its key is gone. Use a new one.",
-            )),
-        }
+            ));
+        };
+        Ok(if kept.is_so(state).await? { kept.into_response() } else { None })
     }
 
     /// An answer is good for its place only.
@@ -265,27 +273,58 @@ impl About {
 }
 
 /// An answer as it is kept: status, content type and location, each on a line, then the body.
-struct Kept;
+struct Kept<'k> {
+    status: &'k [u8],
+    content_type: &'k [u8],
+    location: &'k [u8],
+    body: &'k [u8],
+}
 
-impl Kept {
+impl<'k> Kept<'k> {
     fn write(head: &response::Parts, body: &[u8]) -> Vec<u8> {
         let line = |name: HeaderName| head.headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
         let status = head.status.as_str().as_bytes();
         [status, b"\n", line(CONTENT_TYPE), b"\n", line(LOCATION), b"\n", body].concat()
     }
 
-    fn read(bytes: &[u8]) -> Option<Response<Body>> {
+    fn read(bytes: &'k [u8]) -> Option<Self> {
         let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
-        let mut response = Response::builder().status(lines.next()?);
-        for name in [CONTENT_TYPE, LOCATION] {
-            let value = lines.next()?;
+        let mut line = || lines.next();
+        Some(Self { status: line()?, content_type: line()?, location: line()?, body: line()? })
+    }
+
+    /// Whether what was made is still there: a revocation, which takes effect here from now on, or an API key.
+    async fn is_so(&self, state: &AppState) -> Result<bool, StoreError> {
+        let location = str::from_utf8(self.location).unwrap_or_default();
+        if let Some(id) = location.strip_prefix(revocations::PATH).and_then(|rest| rest.strip_prefix('/')) {
+            return match id.parse() {
+                Ok(id) => state.store.uphold(&id).await,
+                Err(_) => Ok(false),
+            };
+        }
+        if location.starts_with(clients::PATH) {
+            let Ok(made) = serde_json::from_slice::<MadeKey>(self.body) else { return Ok(false) };
+            state.refresh_clients().await?;
+            return Ok(state.clients.has(&made.key));
+        }
+        Ok(true)
+    }
+
+    fn into_response(self) -> Option<Response<Body>> {
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in [(CONTENT_TYPE, self.content_type), (LOCATION, self.location)] {
             if !value.is_empty() {
                 response = response.header(name, value);
             }
         }
-        let body = Body::from(lines.next()?.to_vec());
-        response.header(REPLAYED, "true").body(body).ok()
+        response.header(REPLAYED, "true").body(Body::from(self.body.to_vec())).ok()
     }
+}
+
+/// The API key in an answer that has made one.
+#[derive(Deserialize)]
+struct MadeKey {
+    key: String,
 }
 
 /// The one key of a request: 1 to [`MAX_KEY_BYTES`] visible characters.
@@ -323,7 +362,13 @@ mod tests {
 
     #[async_trait]
     impl AnswerStore for Notes {
-        async fn claim(&self, _: &Place, _: &[u8], _: Duration) -> Result<Option<Vec<u8>>, StoreError> {
+        async fn claim(
+            &self,
+            _: &Place,
+            _: &[u8],
+            _: Option<&[u8]>,
+            _: Duration,
+        ) -> Result<Option<Vec<u8>>, StoreError> {
             Ok(None)
         }
 
@@ -357,13 +402,14 @@ mod tests {
                 }
             }
             let (head, ()) = response.body(()).unwrap().into_parts();
-            let read = Kept::read(&Kept::write(&head, body.as_bytes())).unwrap();
+            let written = Kept::write(&head, body.as_bytes());
+            let read = Kept::read(&written).and_then(Kept::into_response).unwrap();
             assert_eq!(read.status(), 201);
             assert_eq!(read.headers().get(CONTENT_TYPE), head.headers.get(CONTENT_TYPE));
             assert_eq!(read.headers().get(LOCATION), head.headers.get(LOCATION));
         }
         for bad in [&b""[..], b"201", b"201\n\n", b"abc\n\n\n", b"99\n\n\nx"] {
-            assert!(Kept::read(bad).is_none(), "{bad:?}");
+            assert!(Kept::read(bad).and_then(Kept::into_response).is_none(), "{bad:?}");
         }
     }
 }

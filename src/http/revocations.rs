@@ -29,6 +29,8 @@ use crate::span::parse_span;
 use crate::telemetry::DEED;
 use crate::token::{Invalid, KeyId};
 
+/// Where they stand: below it each by its id.
+pub const PATH: &str = "/v1/revocations";
 /// Longest `wait`: well below the time an API request may take.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
@@ -63,7 +65,7 @@ pub async fn create(
     let recorded = state.store.revoke(proposal, wait).await?;
     let revocation = &recorded.revocation;
     tracing::info!(target: DEED, id = %revocation.id, kind = %revocation.kind, by = revocation.created_by, "revoked");
-    let location = format!("/v1/revocations/{}", revocation.id);
+    let location = format!("{PATH}/{}", revocation.id);
     if let Some(shortfall) = recorded.shortfall {
         let problem = Problem::new(ProblemKind::NotYetSafe);
         let problem = match shortfall {
@@ -239,8 +241,7 @@ pub async fn reinstate(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let client = caller.require(Role::Revoke)?;
-    let (id, now) = (parse_id(id)?, state.clock.now().wall);
-    let revocation = lift(&*state.store, &id, now).await?.ok_or_else(unknown)?;
+    let revocation = lift(&*state.store, &parse_id(id)?).await?.ok_or_else(unknown)?;
     tracing::info!(target: DEED, id = %revocation.id, kind = %revocation.kind, by = client.name, "reinstated");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -34,6 +34,10 @@ pub trait RevocationStore: Send + Sync {
     /// Lifts a revocation; others that cover the same target go on biting. `None` when there is none of that id.
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
 
+    /// Sees to it that a revocation which was answered before takes effect here as well, as if it had just been recorded.
+    /// `false` when it is no longer there.
+    async fn uphold(&self, id: &RevocationId) -> Result<bool, StoreError>;
+
     /// One revocation.
     async fn find(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
 
@@ -62,21 +66,18 @@ pub trait RevocationStore: Send + Sync {
     async fn close(&self);
 }
 
-/// Lifts a revocation and leaves a trace of that, by which a stable link that was covered comes back as another one.
+/// Lifts a revocation and leaves a trace of that, by which a stable link that was covered comes back as another one. The
+/// trace reaches as far as "until now" does: a link may be dated ahead.
 ///
 /// # Errors
 /// When the store did not lift it. That no trace could be left is no error: the same link comes back then.
-pub async fn lift(
-    store: &dyn RevocationStore,
-    id: &RevocationId,
-    now: UnixMillis,
-) -> Result<Option<Revocation>, StoreError> {
+pub async fn lift(store: &dyn RevocationStore, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
     let Some(lifted) = store.reinstate(id).await? else { return Ok(None) };
     let trace = Proposal {
         id: RevocationId::new(random()),
         kind: lifted.kind,
         target: Target::Lifted(Box::new(lifted.target.clone())),
-        issued_before: IssuedBefore::Time(UnixMillis(now.0 + 1)),
+        issued_before: IssuedBefore::Now,
         expires_at: None,
         reason: None,
         created_by: String::new(),
@@ -221,5 +222,10 @@ impl StoreError {
     /// Whether the store was not there to be asked, rather than there and not to be trusted.
     pub const fn is_absence(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::TimedOut)
+    }
+
+    /// Whether the store takes no writes from this process, though it is there.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Forbidden(_) | Self::ReadOnly)
     }
 }

@@ -164,6 +164,8 @@ struct Minted {
     minter: &'static str,
     /// Its place in the order of all that was minted and revoked.
     order: usize,
+    /// A revocation that covered it was lifted.
+    was_lifted: bool,
 }
 
 struct Revoked {
@@ -171,6 +173,24 @@ struct Revoked {
     target: Target,
     before: Before,
     order: usize,
+}
+
+impl Revoked {
+    fn names(&self, minted: &Minted) -> bool {
+        match self.target {
+            Target::Link(id) => id.to_string() == minted.link.id,
+            ref target => names(target, minted.subject, minted.path, minted.minter),
+        }
+    }
+
+    fn covers(&self, minted: &Minted) -> bool {
+        let is_before = match self.before {
+            Before::Always => true,
+            Before::Itself => minted.order < self.order,
+            Before::Time(time) => minted.link.issued_at.0 < time,
+        };
+        is_before && self.names(minted)
+    }
 }
 
 /// Which links of its target a revocation covers.
@@ -267,7 +287,7 @@ impl<'r> World<'r> {
                 let made = Index::default()
                     .look(|nothing| signing.mint(&request, minter, &MintPolicy::unbounded(), nothing, dates));
                 let link = made.map_err(|error| TestCaseError::fail(format!("offline: {error}")))?;
-                self.minted.push(Minted { link, subject, path, minter, order: self.order });
+                self.minted.push(Minted { link, subject, path, minter, order: self.order, was_lifted: false });
                 Ok(())
             }
             Step::Refresh { at, link } if !self.minted.is_empty() => self.refresh(at, link % self.minted.len()),
@@ -278,10 +298,13 @@ impl<'r> World<'r> {
             }
             Step::Lift { at, revocation } if !self.revoked.is_empty() => {
                 let lifted = self.revoked.swap_remove(revocation % self.revoked.len());
-                let Process { state, clock } = self.process(at);
-                let lifting = lift(&*state.store, &lifted.id, clock.now().wall);
+                let lifting = lift(&*self.process(at).state.store, &lifted.id);
                 let found = self.runtime.block_on(lifting).map_err(|error| TestCaseError::fail(error.to_string()))?;
                 prop_assert!(found.is_some(), "a revocation cannot be found to be lifted");
+                for minted in &mut self.minted {
+                    minted.was_lifted |= lifted.covers(minted);
+                }
+                self.until_all_have_heard();
                 Ok(())
             }
             Step::Pass { millis } => {
@@ -338,10 +361,11 @@ impl<'r> World<'r> {
     fn keep_of(&mut self, link: Link, subject: &'static str, path: &'static str, minter: &'static str) -> Checked {
         if let Some(known) = self.minted.iter().find(|known| known.link.id == link.id) {
             prop_assert_ne!(self.expected(known), Expected::Revoked, "a link that was revoked is given out again");
+            prop_assert!(!known.was_lifted, "a link that was revoked comes back as it was");
             return Ok(());
         }
         // By the API, whoever is named as minter.
-        let minted = Minted { link, subject, path, minter, order: self.order };
+        let minted = Minted { link, subject, path, minter, order: self.order, was_lifted: false };
         prop_assert_ne!(self.judged(&minted), Expected::Revoked, "a link is covered that was made after all else");
         self.minted.push(minted);
         Ok(())
@@ -378,8 +402,7 @@ impl<'r> World<'r> {
                 Rule::ByTheStore => state.dates(),
                 Rule::ByTheRevoker => {
                     let now = clock.now().wall;
-                    let horizon = UnixMillis(now.plus(skew).0 + 1);
-                    Dates { now, horizon, latest_issue: now.plus(skew), counts_lost: UnixMillis(0) }
+                    Dates { now, horizon: now.plus(skew), latest_issue: now.plus(skew), counts_lost: UnixMillis(0) }
                 }
             };
             let made = state.index.look(|view| make(state, view, dates));
@@ -437,7 +460,17 @@ impl<'r> World<'r> {
         let kept = self.runtime.block_on(process.state.store.find(&id));
         prop_assert_eq!(kept.ok().flatten(), Some(recorded), "what is kept is what was answered");
         self.revoked.push(Revoked { id, target, before, order: self.order });
+        self.until_all_have_heard();
         Ok(())
+    }
+
+    /// Waits until every process has heard of all that was answered: a link that one makes before counts as made before.
+    fn until_all_have_heard(&self) {
+        let nothing = RevocationId::new([0; 16]);
+        for Process { state, .. } in &self.processes {
+            let lifted = self.runtime.block_on(state.store.reinstate(&nothing));
+            assert_eq!(lifted, Ok(None), "it waits until what was written before is applied");
+        }
     }
 
     /// Every process judges every link as it should; at once where there is one, else soon.
@@ -462,20 +495,10 @@ impl<'r> World<'r> {
     fn expected(&self, minted: &Minted) -> Expected {
         let mut expected = Expected::Permitted;
         for revoked in &self.revoked {
-            let is_named = match revoked.target {
-                Target::Link(id) => id.to_string() == minted.link.id,
-                ref target => names(target, minted.subject, minted.path, minted.minter),
-            };
-            let covers = match revoked.before {
-                _ if !is_named => false,
-                Before::Always => true,
-                Before::Itself => minted.order < revoked.order,
-                Before::Time(time) => minted.link.issued_at.0 < time,
-            };
-            if covers {
+            if revoked.covers(minted) {
                 return Expected::Revoked;
             }
-            if is_named && minted.minter == MINTERS[1] {
+            if revoked.names(minted) && minted.minter == MINTERS[1] {
                 expected = Expected::Either;
             }
         }

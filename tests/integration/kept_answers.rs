@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::eventually;
 use crate::support::http::{Connection, Response, request};
 use crate::support::identity::{KeyServer, Signer, seconds};
-use crate::support::linkgate::{Builder, Linkgate, repository_file};
+use crate::support::linkgate::{Builder, Linkgate, path_of, repository_file};
 use crate::support::proxy::{Network, Proxy};
 use crate::support::redis::Redis;
 
@@ -145,9 +145,10 @@ fn no_caller_and_no_party_ever_takes_more_than_its_budget_in_a_redis() {
         let value = if draw(8) == 0 { String::new() } else { "v".repeat(1 + draw(900) as usize) };
         let life = if draw(2) == 0 { "3600000".to_owned() } else { (1 + draw(300)).to_string() };
         let only_if_free = if draw(2) == 0 { "1" } else { "" };
+        let over = if draw(4) == 0 { value.as_str() } else { "" };
         let words = [EACH.to_string(), ALL.to_string(), "320".to_owned()];
         let arguments = [&["EVALSHA", &script, "4"][..], &keys.each_ref().map(String::as_str)];
-        let arguments = [&arguments.concat()[..], &[&caller, &name, &value, &life, only_if_free]].concat();
+        let arguments = [&arguments.concat()[..], &[&caller, &name, &value, &life, only_if_free, over]].concat();
         let answer = redis.cli(&[&arguments[..], &words.each_ref().map(String::as_str)].concat());
         let is_kept = answer.lines().last() == Some("1");
         assert!(is_kept || ["0", ""].contains(&answer.lines().last().unwrap_or_default()), "{answer}");
@@ -247,6 +248,9 @@ fn a_process_that_ends_carries_out_what_it_has_begun_for_a_caller_who_has_left()
 crate::support::in_each!([
     no_answer_is_given_again_to_a_client_whose_rights_have_changed,
     a_client_that_is_added_again_gets_no_answer_of_its_predecessor,
+    a_key_with_other_rights_may_be_used_for_another_request,
+    what_was_revoked_and_lifted_is_revoked_anew_by_the_same_key,
+    an_api_key_that_was_revoked_is_not_handed_out_again,
 ]: embedded = super::embedded(), over_redis = super::over_redis());
 
 fn embedded() -> (Linkgate, Option<Redis>) {
@@ -291,4 +295,108 @@ fn a_client_that_is_added_again_gets_no_answer_of_its_predecessor((linkgate, _re
     let answer = ask(&linkgate, &add_app(&linkgate), "k", "/v1/links", &wish);
     assert_eq!((answer.status, is_replayed(&answer)), (201, false), "{}", answer.text());
     assert_ne!(answer.body, first.body);
+}
+
+fn a_key_with_other_rights_may_be_used_for_another_request((linkgate, _redis): (Linkgate, Option<Redis>)) {
+    let key = add_app(&linkgate);
+    assert_eq!(ask(&linkgate, &key, "k", "/v1/links", &json!({ "path": "a.txt" })).status, 201);
+    let other = || ask(&linkgate, &key, "k", "/v1/links", &json!({ "path": "b.txt" }));
+    assert_eq!(other().status, 422);
+    assert_eq!(linkgate.api("PATCH", "/v1/clients/app", &json!({ "policy": { "allow": ["b.*"] } })).status, 200);
+    eventually("the policy has changed", || other().status == 201);
+    assert!(is_replayed(&other()));
+}
+
+fn what_was_revoked_and_lifted_is_revoked_anew_by_the_same_key((linkgate, _redis): (Linkgate, Option<Redis>)) {
+    let link = linkgate.link("a.txt");
+    let revoke = || ask(&linkgate, &linkgate.admin_key, "k", "/v1/revocations", &json!({ "path": "a.txt" }));
+    let first = revoke();
+    assert_eq!((first.status, is_replayed(&revoke())), (201, true), "{}", first.text());
+    assert_eq!(linkgate.status(&link), 410);
+    linkgate.reinstate(&first.json());
+    assert_eq!(linkgate.status(&link), 404, "permitted, and there is no such file");
+    let again = revoke();
+    assert_eq!((again.status, is_replayed(&again)), (201, false), "{}", again.text());
+    assert_eq!(linkgate.status(&link), 410);
+}
+
+fn an_api_key_that_was_revoked_is_not_handed_out_again((linkgate, _redis): (Linkgate, Option<Redis>)) {
+    let wish = json!({ "name": "app", "roles": ["mint"], "policy": { "allow": ["**"] } });
+    let add = || ask(&linkgate, &linkgate.admin_key, "add", "/v1/clients", &wish);
+    let rotate = || ask(&linkgate, &linkgate.admin_key, "rotate", "/v1/clients/app/keys", &json!({ "drop_old": true }));
+    let first = add();
+    assert_eq!((first.status, add().body == first.body), (201, true), "{}", first.text());
+    let second = rotate();
+    assert_eq!((second.status, rotate().body == second.body), (201, true), "{}", second.text());
+    let refused = add();
+    assert_eq!((refused.status, is_replayed(&refused)), (409, false), "{}", refused.text());
+    assert_eq!(linkgate.api("DELETE", "/v1/clients/app", &Value::Null).status, 204);
+    assert_eq!(rotate().status, 404);
+    let anew = add();
+    assert_eq!((anew.status, is_replayed(&anew)), (201, false), "{}", anew.text());
+    assert_ne!(anew.body, first.body);
+}
+
+/// A 201 promises that the process which gives it refuses from then on, whichever process has recorded the revocation.
+#[test]
+fn a_revocation_that_is_answered_again_takes_effect_where_its_stream_is_held_back() {
+    let redis = Redis::start();
+    let proxy = Proxy::before(&redis.address());
+    let first = Builder::following(&redis.url()).start();
+    let second = Builder::following(&proxy.url()).beside(&first).start();
+    for (number, what) in [json!({ "subject": "ann" }), json!({ "path": "a.txt" }), json!({})].iter().enumerate() {
+        let minted = first.mint(&json!({ "path": "a.txt", "subject": "ann" }));
+        let link = path_of(&minted);
+        let what = if number == 2 { json!({ "id": minted["id"] }) } else { what.clone() };
+        let revoke = |at: &Linkgate| ask(at, &first.admin_key, &format!("k{number}"), "/v1/revocations", &what);
+        eventually("both permit it", || [&first, &second].iter().all(|at| at.status(&link) == 404));
+        proxy.hold_stream(true);
+        let answer = revoke(&first);
+        assert_eq!((answer.status, first.status(&link)), (201, 410), "{}", answer.text());
+        assert_eq!(second.status(&link), 404, "it has not heard of it");
+        let again = revoke(&second);
+        assert_eq!((again.status, is_replayed(&again)), (201, true), "{}", again.text());
+        assert_eq!(second.status(&link), 410, "{what}");
+        proxy.hold_stream(false);
+        first.reinstate(&answer.json());
+        eventually("what is lifted works at both", || [&first, &second].iter().all(|at| at.status(&link) == 404));
+    }
+}
+
+/// Where kept answers outlive what they tell of: an old copy of one file beside a new one of the other, a partial loss.
+#[test]
+fn a_revocation_that_the_store_has_lost_is_recorded_anew_by_the_same_key() {
+    let revoke = |linkgate: &Linkgate| {
+        let answer = ask(linkgate, &linkgate.admin_key, "k", "/v1/revocations", &json!({ "subject": "ann" }));
+        (answer.status, is_replayed(&answer))
+    };
+    let minted = json!({ "path": "a.txt", "subject": "ann" });
+
+    let mut linkgate = Builder::new().start();
+    let link = path_of(&linkgate.mint(&minted));
+    linkgate.process.stop();
+    let (file, copy) = (linkgate.data_dir().join("revocations.redb"), linkgate.data_dir().join("copy"));
+    std::fs::copy(&file, &copy).unwrap();
+    linkgate.launch();
+    linkgate.until_ready();
+    assert_eq!((revoke(&linkgate), linkgate.status(&link)), ((201, false), 410));
+    linkgate.process.stop();
+    std::fs::rename(&copy, &file).unwrap();
+    linkgate.launch();
+    linkgate.until_ready();
+    assert_eq!((revoke(&linkgate), linkgate.status(&link)), ((201, false), 410));
+    assert_eq!(revoke(&linkgate), (201, true));
+
+    let redis = Redis::start();
+    let mut linkgate = Builder::following(&redis.url()).start();
+    let link = path_of(&linkgate.mint(&minted));
+    assert_eq!((revoke(&linkgate), linkgate.status(&link)), ((201, false), 410));
+    linkgate.process.stop();
+    for key in ["t", "c", "m", "s", "g", "r", "i", "o", "x"] {
+        redis.cli(&["DEL", &format!("linkgate:{{rv}}:{key}")]);
+    }
+    linkgate.succeed(&["store", "init", "--accept-loss"]);
+    linkgate.launch();
+    linkgate.until_ready();
+    assert_eq!((revoke(&linkgate), linkgate.status(&link)), ((201, false), 410));
 }

@@ -66,14 +66,14 @@ struct Put {
     is_kept: bool,
 }
 
-/// Puts a value in a place until its end, or frees the place. What is there is left alone when `only_if_free`.
+/// Puts a value in a place until its end, or frees the place. With `only_over`, what is there is left alone unless it is that.
 fn put(
     database: &Database,
     place: &Place,
     value: Option<(UnixMillis, &[u8])>,
     budget: Budget,
     now: UnixMillis,
-    only_if_free: bool,
+    only_over: Option<&[u8]>,
 ) -> Result<Put, StoreError> {
     let party = place.party.letter();
     let caller = format!("{party}:{}", place.caller);
@@ -83,7 +83,9 @@ fn put(
     {
         let mut tables = Tables::open(&transaction)?;
         before = tables.alive(&caller, &place.name, now)?;
-        if only_if_free && before.is_some() {
+        if let (Some(over), Some(known)) = (only_over, &before)
+            && known != over
+        {
             return Ok(Put { before, is_kept: false });
         }
         tables.remove(&caller, &place.name)?;
@@ -197,15 +199,17 @@ impl EmbeddedStore {
         &self,
         place: &Place,
         value: Option<(&[u8], Duration)>,
-        only_if_free: bool,
+        only_over: Option<&[u8]>,
     ) -> Result<Put, StoreError> {
         let place = place.clone();
         let value = value.map(|(value, hold)| (value.to_vec(), hold));
+        let only_over = only_over.map(<[u8]>::to_vec);
         let _turn = self.inner.keepers.acquire().await.map_err(|closed| StoreError::Failed(closed.to_string()))?;
         self.run(move |inner| {
             let now = inner.clock.now().wall;
             let value = value.as_ref().map(|(value, hold)| (now.plus(*hold), value.as_slice()));
-            let put = |database: &Database| put(database, &place, value, place.party.budget(), now, only_if_free);
+            let only_over = only_over.as_deref();
+            let put = |database: &Database| put(database, &place, value, place.party.budget(), now, only_over);
             inner.answers.write(put, |put| put)
         })
         .await
@@ -214,16 +218,23 @@ impl EmbeddedStore {
 
 #[async_trait]
 impl AnswerStore for EmbeddedStore {
-    async fn claim(&self, place: &Place, value: &[u8], hold: Duration) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.put_answer(place, Some((value, hold)), true).await?.before)
+    async fn claim(
+        &self,
+        place: &Place,
+        value: &[u8],
+        over: Option<&[u8]>,
+        hold: Duration,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let put = self.put_answer(place, Some((value, hold)), Some(over.unwrap_or_default())).await?;
+        Ok(put.before.filter(|_| !put.is_kept))
     }
 
     async fn keep(&self, place: &Place, value: &[u8], hold: Duration) -> Result<bool, StoreError> {
-        Ok(self.put_answer(place, Some((value, hold)), false).await?.is_kept)
+        Ok(self.put_answer(place, Some((value, hold)), None).await?.is_kept)
     }
 
     async fn release(&self, place: &Place) -> Result<(), StoreError> {
-        self.put_answer(place, None, false).await.map(|_| ())
+        self.put_answer(place, None, None).await.map(|_| ())
     }
 }
 
@@ -251,7 +262,7 @@ mod tests {
         let (_folder, database) = database();
         let (place, budget) = (place(Party::Clients, "a", "n"), Party::Clients.budget());
         let claim = |at: u64, end| {
-            put(&database, &place, Some((UnixMillis(end), b"v")), budget, UnixMillis(at), true).unwrap().before
+            put(&database, &place, Some((UnixMillis(end), b"v")), budget, UnixMillis(at), Some(b"")).unwrap().before
         };
         assert_eq!(claim(1, 10), None);
         assert_eq!(claim(10, 20), Some(b"v".to_vec()));
@@ -260,11 +271,17 @@ mod tests {
         assert!(any_over(&database, UnixMillis(21)).unwrap());
         forget(&database, UnixMillis(21)).unwrap();
         assert!(!any_over(&database, UnixMillis(21)).unwrap());
-        let kept = put(&database, &place, Some((UnixMillis(50), b"w")), budget, UnixMillis(22), false).unwrap();
+        let kept = put(&database, &place, Some((UnixMillis(50), b"w")), budget, UnixMillis(22), None).unwrap();
         assert_eq!(kept, Put { before: None, is_kept: true });
-        let freed = put(&database, &place, None, budget, UnixMillis(23), false).unwrap();
+        let freed = put(&database, &place, None, budget, UnixMillis(23), None).unwrap();
         assert_eq!(freed, Put { before: Some(b"w".to_vec()), is_kept: false });
         assert_eq!(claim(24, 30), None);
+        let over = |known: &[u8]| {
+            put(&database, &place, Some((UnixMillis(40), b"x")), budget, UnixMillis(25), Some(known)).unwrap()
+        };
+        assert_eq!(over(b"w"), Put { before: Some(b"v".to_vec()), is_kept: false });
+        assert_eq!(over(b"v"), Put { before: Some(b"v".to_vec()), is_kept: true });
+        assert_eq!(over(b"v"), Put { before: Some(b"x".to_vec()), is_kept: false });
     }
 
     const BUDGET: Budget = Budget { each: 3 * ENTRY_BYTES, all: 7 * ENTRY_BYTES };
@@ -300,7 +317,7 @@ mod tests {
                 let place = place(Party::ALL[party], &caller.to_string(), &name.to_string());
                 let value = vec![7; size];
                 let wish = (chance > 30).then_some((now.plus(Duration::from_millis(life)), value.as_slice()));
-                let done = put(&database, &place, wish, BUDGET, now, only_if_free).unwrap();
+                let done = put(&database, &place, wish, BUDGET, now, only_if_free.then_some(b"".as_slice())).unwrap();
                 prop_assert!(!done.is_kept || cost(&value) <= BUDGET.each);
                 if chance % 10 == 0 {
                     forget(&database, now).unwrap();

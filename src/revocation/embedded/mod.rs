@@ -171,6 +171,10 @@ impl RevocationStore for EmbeddedStore {
         self.run(move |inner| inner.write(|database| tables::remove(database, &id))).await
     }
 
+    async fn uphold(&self, id: &RevocationId) -> Result<bool, StoreError> {
+        Ok(self.find(id).await?.is_some())
+    }
+
     async fn find(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
         let id = id.clone();
         self.run(move |inner| inner.read(|database| tables::find(database, &id))).await

@@ -83,7 +83,7 @@ async fn look_up(inner: &Inner, questions: &Questions) -> Result<Answers, StoreE
         inner.memory.note(lineage);
     }
     if let (Some(epoch), Some(last)) = (&header.epoch, header.last) {
-        inner.note_time(epoch, last.time());
+        inner.note_last(epoch, last, Some(header.vouched));
     }
     inner.index.store_time().note_lost_counts(header.counts_lost);
     let age = age(inner, role, header.vouched, asked, vouched_at).await;

@@ -70,11 +70,18 @@ impl Cache {
         Self { path: folder.join(FILE_NAME), store: format!("{address} {key_prefix}") }
     }
 
-    /// Writes the index down as it was at a position, where it had been complete `age` before `now`.
+    /// Writes the index down as it was at a position, where it had been complete `age` before `now`; unless the store may lack
+    /// something of what was copied, which `is_in_store` is asked for then.
     ///
     /// # Errors
     /// When the disk does not take it; the snapshot before stays.
-    pub fn save(&self, index: &Index, position: &Position, age: Duration, now: Moment) -> io::Result<()> {
+    pub fn save(
+        &self,
+        index: &Index,
+        position: &Position,
+        (age, now): (Duration, Moment),
+        is_in_store: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
         if let Some(folder) = self.path.parent() {
             files::create_folder(folder)?;
         }
@@ -97,6 +104,9 @@ impl Cache {
             }
             Change::LinkLifted { .. } | Change::CutOffLifted { .. } => {}
         });
+        if !is_in_store() {
+            return Ok(());
+        }
         let (links, cut_offs, link_count, cut_off_count) = entries;
         let head = Head {
             store: self.store.clone(),
@@ -256,7 +266,7 @@ mod tests {
         let entry = |id| StreamId::parse(id).unwrap();
         let (last, written) = (entry("5-1"), entry("4-2"));
         let position = Position { epoch: "4503599627370497".into(), last, count: 3, written };
-        cache.save(&index, &position, Duration::from_secs(2), NOW).unwrap();
+        cache.save(&index, &position, (Duration::from_secs(2), NOW), || true).unwrap();
         (folder, cache)
     }
 

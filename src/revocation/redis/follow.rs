@@ -38,8 +38,6 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 /// whoever remembers another must have looked.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_millis(700);
-/// Why a connection, or what was asked over it, counts no more.
-const ELSEWHERE: &str = "the Sentinels name another master now";
 /// How often a store on probation is looked at.
 const PROBATION_POLL: Duration = Duration::from_millis(50);
 
@@ -171,12 +169,12 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     // First to the end of what is there; from then on each read waits for something new.
     loop {
         drained = Some(inner.clock.now());
-        if !stream::read(inner, &mut connection, &mut position, &inner.index, None).await?.is_full() {
+        if !stream::read(inner, &mut connection, &mut position, None).await?.is_full() {
             break;
         }
     }
-    inner.applied.send_replace(Some(position.clone()));
     inner.settle_debts(&position).await?;
+    inner.settle_own().await?;
     let started = inner.clock.now();
     if beat_once(inner).await.is_ok() {
         inner.index.freshness().set_beat(started);
@@ -186,7 +184,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     let mut checked: Option<Moment> = None;
     loop {
         if inner.topology.generation() != generation {
-            return Err(StoreError::Unreachable(ELSEWHERE.into()));
+            return Err(StoreError::Unreachable(records::ELSEWHERE.into()));
         }
         let asked = inner.clock.now();
         let wants_header = checked.is_none_or(|at| asked.since(at) >= CHECK_INTERVAL);
@@ -203,7 +201,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
             }
             if is_drained && header.last != Some(position.last) {
                 // What came between the two questions; nothing at all means that the stream leads elsewhere.
-                let more = stream::read(inner, &mut connection, &mut position, &inner.index, drained).await?;
+                let more = stream::read(inner, &mut connection, &mut position, drained).await?;
                 if more.entries == 0 {
                     return Err(StoreError::Lost("the stream no longer leads on from what was read".into()));
                 }
@@ -217,13 +215,13 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
             }
             inner.index.store_time().note_lost_counts(header.counts_lost);
             inner.note_lineage(header.lineage().unwrap_or_default());
+            inner.settle_debts(&position).await?;
         }
         drained = is_drained.then_some(asked);
         if is_drained && proves {
             inner.index.freshness().set_complete(asked);
         }
         if brought.entries > 0 {
-            inner.applied.send_replace(Some(position.clone()));
             for step in brought.watched {
                 inner.fleet.note_applied(step, inner.clock.now());
             }
@@ -301,7 +299,7 @@ async fn join(
                 inner.finish_restoring().await?;
                 *inner.restored.lock() = goal;
             }
-            Err(error @ (StoreError::Forbidden(_) | StoreError::ReadOnly)) => {
+            Err(error) if error.is_refusal() => {
                 warn!(%error, "what the store has lost cannot be written back from here yet; it goes on being refused here");
                 inner.keeps_own.store(true, Ordering::Relaxed);
             }
@@ -321,13 +319,13 @@ async fn join(
     if keeps_own {
         restore::keep_own(&inner.index, &loaded);
     }
-    inner.note_time(&position.epoch, position.last.time());
+    inner.note_last(&position.epoch, position.last, None);
     let counts = loaded.counts();
     let took = inner.clock.now().since(started);
     *inner.restored.lock() = None;
     *inner.last_load.lock() = Some((took, counts.links + counts.cut_offs));
     inner.has_gap.store(false, Ordering::Relaxed);
-    let lost = inner.lost_debts(&position).await?;
+    let lost = inner.find_lost(&position).await?;
     let replaced = inner.replace_index(loaded, &position, &lost);
     tokio::task::spawn_blocking(|| replaced.free());
     inner.note_lineage(lineage);
@@ -373,7 +371,7 @@ async fn beat(inner: &Inner) {
 /// Says once why this process does not beat, and once that it does again. That it has no right to write is no news: others
 /// beat.
 fn note_beat(inner: &Inner, now: Option<StoreError>) {
-    let now = now.filter(|error| !matches!(error, StoreError::Forbidden(_) | StoreError::ReadOnly));
+    let now = now.filter(|error| !error.is_refusal());
     let mut known = inner.silence.write();
     if *known == now {
         return;
@@ -416,10 +414,7 @@ pub async fn beat_once(inner: &Inner) -> Result<(), StoreError> {
 async fn vouch(inner: &Inner) -> Result<UnixMillis, StoreError> {
     let (seconds, micros): (u64, u64) =
         inner.link.run(async |mut connection| redis::cmd("TIME").query_async(&mut connection).await).await?;
-    let generation = inner.topology.vouch().await?;
-    if !inner.link.leads_to(generation).await {
-        return Err(StoreError::Unreachable(ELSEWHERE.into()));
-    }
+    records::vouch_for(inner, &inner.link).await?;
     Ok(time(seconds, micros))
 }
 

@@ -58,13 +58,13 @@ use self::cache::Cache;
 use self::connection::Link;
 use self::fleet::Membership;
 use self::footing::Footing;
-use self::keys::Keys;
+use self::keys::{Keys, StreamId};
 use self::memory::{ANY, Lineage, Memory};
 use self::own::Debt;
 use self::records::Written;
 use self::restore::Ground;
 use self::snapshot::Header;
-use self::stream::{Position, Step};
+use self::stream::Position;
 use self::topology::Topology;
 use super::{
     Answers, Bounds, Download, Durability, Index, ListQuery, Page, Progress, Proposal, Questions, Recorded, Revocation,
@@ -271,20 +271,18 @@ impl RedisStore {
     pub async fn examine(&self) -> Result<Vec<Finding>, StoreError> {
         examine::run(&self.inner).await
     }
-
-    /// Waits until this process has applied a step; whether it has. An answer that comes late is worse than one that
-    /// another verifier is a moment ahead of.
-    async fn until_applied(&self, step: &Step) -> bool {
-        let mut applied = self.inner.applied.subscribe();
-        if applied.borrow().is_none() {
-            return false; // this process does not follow, or not yet
-        }
-        let reached = applied.wait_for(|at| at.as_ref().is_some_and(|at| at.has_reached(step)));
-        tokio::time::timeout(APPLY_TIMEOUT, reached).await.is_ok_and(|reached| reached.is_ok())
-    }
 }
 
 impl Inner {
+    /// The stream tells how far the store's time has come. Behind Sentinels only what was vouched for counts: a Redis that is
+    /// master no more may go on writing.
+    fn note_last(&self, epoch: &str, last: StreamId, vouched: Option<UnixMillis>) {
+        let told = if self.topology.is_watched() { vouched } else { Some(last.time()) };
+        if let Some(told) = told {
+            self.note_time(epoch, told);
+        }
+    }
+
     /// The store has told a time of this history.
     fn note_time(&self, epoch: &str, told: UnixMillis) {
         self.index.store_time().learn(epoch, told, self.clock.now(), self.bounds);
@@ -337,16 +335,14 @@ impl Inner {
     /// Writes the snapshot to disk; answers how long that took.
     fn save_to_cache(&self) -> Option<Duration> {
         let cache = self.cache.as_ref()?;
-        // What the store may lack is written back by this life of the process: to the next one a copy would say that the
-        // store has it.
-        if self.keeps_own.load(Ordering::Relaxed) || !self.unseen.lock().is_empty() {
-            return None;
-        }
         // The position first: what is applied meanwhile is applied again, not missed.
         let position = self.applied.borrow().clone()?;
         let started = self.clock.now();
         let age = self.index.freshness().age(started)?;
-        if let Err(error) = cache.save(&self.index, &position, age, started) {
+        // What the store may lack is written back by this life of the process: to the next one a copy would say that the
+        // store has it.
+        let is_in_store = || !self.keeps_own.load(Ordering::Relaxed) && self.unseen.lock().is_empty();
+        if let Err(error) = cache.save(&self.index, &position, (age, started), is_in_store) {
             self.snapshot_failures.fetch_add(1, Ordering::Relaxed);
             warn!(%error, "the snapshot cannot be written: a restart will load everything from Redis");
         }
@@ -364,9 +360,7 @@ impl RevocationStore for RedisStore {
         };
         let Written { step, count, revocation, reached, is_vouched } =
             records::insert(inner, proposal, wait.is_some()).await?;
-        if inner.follows && !self.until_applied(&step).await {
-            inner.apply_own(Debt { step: step.clone(), count, revocation: revocation.clone() });
-        }
+        inner.answer_for(Debt { step: step.clone(), count, revocation: revocation.clone() }, is_vouched).await;
         let applied = match wait {
             Some(patience) => Some(fleet::wait(inner, &members, &step, patience).await),
             None => None,
@@ -390,8 +384,14 @@ impl RevocationStore for RedisStore {
 
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
         let (step, lifted) = records::lift(&self.inner, &[id.as_str()]).await?;
-        self.until_applied(&step).await;
+        self.inner.until_applied(&step).await;
         Ok(lifted.into_iter().next())
+    }
+
+    async fn uphold(&self, id: &RevocationId) -> Result<bool, StoreError> {
+        let Some(debt) = records::find_written(&self.inner, id).await? else { return Ok(false) };
+        self.inner.answer_for(debt, true).await;
+        Ok(true)
     }
 
     async fn find(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {

@@ -180,7 +180,7 @@ pub async fn load(inner: &Inner, connection: &mut MultiplexedConnection) -> Resu
     }
     let goal = after.last.ok_or_else(lost)?;
     while position.last < goal {
-        if stream::read(inner, connection, &mut position, &index, None).await?.entries == 0 {
+        if stream::replay(inner, connection, &mut position, &index).await? == 0 {
             return Err(lost());
         }
     }

@@ -112,11 +112,10 @@ pub async fn read(
     inner: &Inner,
     connection: &mut MultiplexedConnection,
     position: &mut Position,
-    index: &Index,
     since: Option<Moment>,
 ) -> Result<Brought, StoreError> {
     let reply = xread(inner, position, None).query_async(connection).await.map_err(store_error)?;
-    apply(inner, reply, position, index, since)
+    take(inner, reply, position, since)
 }
 
 /// Like [`read`], but waits for something new for up to `block`; with `wants_header` reads the header after it, in the same round trip.
@@ -134,15 +133,34 @@ pub async fn wait(
     let request = xread(inner, position, block);
     if !wants_header {
         let reply = request.query_async(connection).await.map_err(store_error)?;
-        return Ok((apply(inner, reply, position, &inner.index, since)?, None));
+        return Ok((take(inner, reply, position, since)?, None));
     }
     let mut pipe = redis::pipe();
     pipe.add_command(request);
     snapshot::ask_header(&mut pipe, &inner.keys);
     let (reply, meta, links, cut_offs): (Reply, Meta, Scores, Scores) =
         pipe.query_async(connection).await.map_err(store_error)?;
-    let brought = apply(inner, reply, position, &inner.index, since)?;
+    let brought = take(inner, reply, position, since)?;
     Ok((brought, Some(Header::new(meta, &links, &cut_offs)?)))
+}
+
+/// Reads the stream once into an index that is being loaded; answers how many entries that brought.
+///
+/// # Errors
+/// As [`read`].
+pub async fn replay(
+    inner: &Inner,
+    connection: &mut MultiplexedConnection,
+    position: &mut Position,
+    index: &Index,
+) -> Result<usize, StoreError> {
+    let reply = xread(inner, position, None).query_async(connection).await.map_err(store_error)?;
+    Ok(apply(inner, reply, position, index, None, &mut |_| {})?.entries)
+}
+
+/// Applies what came to the index that is judged by.
+fn take(inner: &Inner, reply: Reply, position: &mut Position, since: Option<Moment>) -> Result<Brought, StoreError> {
+    inner.advance(position, |position, after_each| apply(inner, reply, position, &inner.index, since, after_each))
 }
 
 fn xread(inner: &Inner, position: &Position, block: Option<Duration>) -> redis::Cmd {
@@ -162,9 +180,11 @@ fn apply(
     position: &mut Position,
     index: &Index,
     since: Option<Moment>,
+    after_each: &mut dyn FnMut(&Position),
 ) -> Result<Brought, StoreError> {
     let entries = reply.into_iter().flatten().next().map(|(_, entries)| entries).unwrap_or_default();
     let mut brought = Brought { entries: entries.len(), watched: Vec::new() };
+    let mut vouched_for = None;
     for (id, words) in &entries {
         // What is not text is not ours.
         let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
@@ -177,6 +197,7 @@ fn apply(
         for change in &entry.changes {
             index.apply(*change);
         }
+        vouched_for = entry.beat.or(vouched_for);
         if let (Some(since), Some(vouched)) = (since, entry.beat) {
             index.freshness().set_beat(inner.footing.date(since, id.time(), vouched));
         }
@@ -188,14 +209,14 @@ fn apply(
             error!(entry = %id, "the stream holds something that is not ours; it was skipped");
         }
         position.last = id;
-        inner.settle(&position.step());
         if entry.beat.is_none() {
             position.count = entry.count.unwrap_or(position.count);
             position.written = id;
         }
+        after_each(position);
     }
     if brought.entries > 0 {
-        inner.note_time(&position.epoch, position.last.time());
+        inner.note_last(&position.epoch, position.last, vouched_for);
     }
     Ok(brought)
 }

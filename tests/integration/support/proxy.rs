@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ struct State {
     /// Client addresses whose network is another one.
     apart: Vec<(IpAddr, Network)>,
     lies: Vec<Lie>,
+    /// Nothing comes back on connections that follow the stream.
+    holds_stream: bool,
     is_over: bool,
     /// Connections, each with the address of its client.
     open: Vec<(IpAddr, TcpStream)>,
@@ -51,8 +54,14 @@ impl Proxy {
     pub fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let state =
-            State { network: Network::Pass, apart: Vec::new(), lies: Vec::new(), is_over: false, open: Vec::new() };
+        let state = State {
+            network: Network::Pass,
+            apart: Vec::new(),
+            lies: Vec::new(),
+            holds_stream: false,
+            is_over: false,
+            open: Vec::new(),
+        };
         let shared = Arc::new(Shared { target: target.into(), state: Mutex::new(state), changed: Condvar::new() });
         let accepting = shared.clone();
         std::thread::spawn(move || accepting.accept(&listener));
@@ -78,6 +87,12 @@ impl Proxy {
         let mut state = self.shared.state.lock().unwrap();
         state.network = network;
         state.close_what_is_cut();
+        self.shared.changed.notify_all();
+    }
+
+    /// Holds back what comes on connections over which the stream was ever read; all others go on.
+    pub fn hold_stream(&self, is_held: bool) {
+        self.shared.state.lock().unwrap().holds_stream = is_held;
         self.shared.changed.notify_all();
     }
 
@@ -161,12 +176,13 @@ impl Shared {
             let _ = client.shutdown(Shutdown::Both);
             return None;
         };
+        let follows = Arc::new(AtomicBool::new(false));
         for (from, to, is_answer) in [(client, &server, false), (&server, client, true)] {
             let (sender, receiver) = mpsc::channel();
             let (reading, writing) = (from.try_clone().ok()?, to.try_clone().ok()?);
             std::thread::spawn(move || read(reading, &sender));
-            let shared = self.clone();
-            std::thread::spawn(move || shared.write(address, writing, &receiver, is_answer));
+            let (shared, follows) = (self.clone(), follows.clone());
+            std::thread::spawn(move || shared.write(address, writing, &receiver, is_answer, &follows));
         }
         Some(())
     }
@@ -195,10 +211,30 @@ impl Shared {
         }
     }
 
-    fn write(&self, client: IpAddr, mut to: TcpStream, chunks: &mpsc::Receiver<(Instant, Vec<u8>)>, is_answer: bool) {
+    /// Waits while the stream is held back.
+    fn until_released(&self) {
+        let mut state = self.state.lock().unwrap();
+        while state.holds_stream && !state.is_over {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn write(
+        &self,
+        client: IpAddr,
+        mut to: TcpStream,
+        chunks: &mpsc::Receiver<(Instant, Vec<u8>)>,
+        is_answer: bool,
+        follows: &AtomicBool,
+    ) {
         for (read_at, mut chunk) in chunks {
             if is_answer {
                 self.state.lock().unwrap().lie(client, &mut chunk);
+                if follows.load(Ordering::Relaxed) {
+                    self.until_released();
+                }
+            } else if chunk.windows(5).any(|part| part == b"XREAD") {
+                follows.store(true, Ordering::Relaxed);
             }
             let Some(delay) = self.until_passable(client) else { break };
             std::thread::sleep((read_at + delay).saturating_duration_since(Instant::now()));

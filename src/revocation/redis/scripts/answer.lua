@@ -1,12 +1,12 @@
 -- KEYS: a caller's answers (hash: name -> when it ends, ' ', value), their order (sorted set: name by when it was put),
 -- the callers of its party (sorted set: caller by bytes; '' has minus the bytes of all), when the last answer of each ends
 -- (sorted set).
--- ARGV: caller, name, value or '' to free the place, hold_ms, '1' to leave alone what is there or '', bytes that one
--- caller may take, bytes that all may take, bytes of an entry besides its value.
+-- ARGV: caller, name, value or '' to free the place, hold_ms, '1' to leave alone what is there or '', but for this value,
+-- bytes that one caller may take, bytes that all may take, bytes of an entry besides its value.
 -- Answers the value that was there, or ''; and 1 when the new one is there now, else 0.
 local answers, order, callers, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local caller, name, value, entry = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[8])
-local each, all = tonumber(ARGV[6]), tonumber(ARGV[7])
+local caller, name, value, entry = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[9])
+local each, all = tonumber(ARGV[7]), tonumber(ARGV[8])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local head = 14 -- the time, 13 digits, and a space
@@ -35,8 +35,10 @@ end
 
 local function forget(other, one)
   local held, queue = keys_of(other)
-  account(other, -cost(redis.call('HGET', held, one)))
+  local bytes = cost(redis.call('HGET', held, one))
+  -- First: what only frees is done although memory has run out, and so is the rest of the script then.
   redis.call('HDEL', held, one)
+  account(other, -bytes)
   redis.call('ZREM', queue, one)
   if redis.call('HLEN', held) == 0 then forget_caller(other) end
 end
@@ -50,8 +52,12 @@ end
 
 local known = redis.call('HGET', answers, name)
 local before = known and not is_over(known) and string.sub(known, head + 1) or ''
-if before ~= '' and ARGV[5] == '1' then return {before, 0} end
+if before ~= '' and ARGV[5] == '1' and before ~= ARGV[6] then return {before, 0} end
 local fits = value ~= '' and #value + entry <= each
+if known and ARGV[5] == '1' then
+  forget(caller, name)
+  known = nil
+end
 -- Redis has forgotten all of it.
 if not known and bytes_of(caller) > 0 and redis.call('HLEN', answers) == 0 then forget_caller(caller) end
 -- A first write that takes room: where there is none, nothing is kept.

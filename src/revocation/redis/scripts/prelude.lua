@@ -85,17 +85,19 @@ local function steady(skew)
   return at
 end
 
--- How far "until now" reaches at least. The first write of a server that did not write last sets it: the last writes
--- before may not have come to this server, and links that are out may be dated two skews ahead of its clock, the first
--- for the clocks of the two servers, the second for how far ahead of a store's time a link is dated. A server that does
--- not say which one it is counts as another each time.
+-- How far "until now" reaches at least. The first write of a server that did not write last, or became the master since,
+-- sets it: the last writes before may not have come to this server, and links that are out may be dated two skews ahead of
+-- its clock, the first for the clocks of the two servers, the second for how far ahead of a store's time a link is dated. A
+-- server that does not say which one it is counts as another each time.
 local function floor_of_server(at, skew)
-  local known, info = redis.call('HMGET', meta, 'i', 'h'), redis.pcall('INFO', 'server')
-  if type(info) ~= 'string' then info = '' end
-  local floor = tonumber(known[2] or '0')
-  if not known[1] or not string.find(info, known[1], 1, true) then
+  local known = redis.call('HMGET', meta, 'i', 'h')
+  local server, replication = redis.pcall('INFO', 'server'), redis.pcall('INFO', 'replication')
+  local run = type(server) == 'string' and string.match(server, 'run_id:(%x+)')
+  local reign = type(replication) == 'string' and string.match(replication, 'master_replid:(%x+)')
+  local name, floor = run and reign and run .. ' ' .. reign, tonumber(known[2] or '0')
+  if not name or known[1] ~= name then
     floor = math.max(floor, at + 2 * skew)
-    redis.call('HSET', meta, 'i', string.match(info, 'run_id:%x+') or 'unknown', 'h', integer(floor))
+    redis.call('HSET', meta, 'i', name or 'unknown', 'h', integer(floor))
   end
   return floor
 end
