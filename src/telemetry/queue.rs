@@ -145,7 +145,7 @@ mod tests {
         }
         queue.flush(PATIENCE);
         let written = String::from_utf8(out.0.0.lock().written.clone()).unwrap();
-        assert!(written.lines().map(|line| line.parse().unwrap()).eq(0..100));
+        assert!(written.lines().map(|line| line.parse::<u32>().unwrap()).eq(0..100));
         assert_eq!(queue.dropped(), 0);
     }
 
