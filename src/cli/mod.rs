@@ -27,7 +27,7 @@ use self::output::Output;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::http::openapi;
 use crate::process;
-use crate::telemetry;
+use crate::telemetry::{self, say};
 
 /// Expiring, revocable download links for files that stay hidden behind the edge.
 ///
@@ -179,7 +179,7 @@ pub fn run() -> ExitCode {
     if !is_switched_on(process::ALLOW_CORE_DUMPS)
         && let Err(error) = process::shut_memory()
     {
-        eprintln!("warning: a core file of this process would hold its keys, and cannot be prevented: {error}");
+        say(&format!("warning: a core file of this process would hold its keys, and cannot be prevented: {error}"));
     }
     process::install_crypto();
     let Cli { common, command } = parse();
@@ -204,18 +204,20 @@ pub fn run() -> ExitCode {
             output::line(String::from_utf8_lossy(&script).trim_end()).map_err(Failure::from)
         }
     };
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Answer(code)) => ExitCode::from(code),
         Err(Failure::Configuration(errors)) => {
             for error in errors {
-                eprintln!("error: {error}");
+                say(&format!("error: {error}"));
             }
             ExitCode::from(2)
         }
         Err(Failure::Other(error)) => {
-            eprintln!("error: {error:#}");
+            say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    telemetry::finish();
+    code
 }

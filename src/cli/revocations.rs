@@ -9,6 +9,7 @@ use super::links::read_link;
 use super::{Common, Failure, Outcome, Server};
 use crate::config::Config;
 use crate::process;
+use crate::telemetry::say;
 
 /// Take links back.
 ///
@@ -109,18 +110,18 @@ impl Revoke {
             Value::Object(applied) => {
                 let number = |name: &str| applied.get(name).and_then(Value::as_u64).unwrap_or_default();
                 let (verifiers, done) = (number("verifiers"), number("applied"));
-                eprintln!(
+                say(&format!(
                     "kept: {durability}; applied by {done} of {verifiers} verifiers, the slowest after {} ms",
                     number("slowest_ms")
-                );
+                ));
                 let missing = applied.get("missing").and_then(Value::as_array).into_iter().flatten();
                 let missing: Vec<_> = missing.map(text).collect();
                 if !missing.is_empty() {
-                    eprintln!("not applied by: {}", missing.join(", "));
+                    say(&format!("not applied by: {}", missing.join(", ")));
                     return Err(Failure::Answer(1));
                 }
             }
-            _ => eprintln!("kept: {durability}"),
+            _ => say(&format!("kept: {durability}")),
         }
         Ok(())
     }
@@ -187,7 +188,7 @@ impl Revocations {
                 .collect()
         })?;
         if let Some(cursor) = page["next_cursor"].as_str() {
-            eprintln!("there are more: --cursor {cursor}");
+            say(&format!("there are more: --cursor {cursor}"));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::clock::SystemClock;
 use crate::config::StoreConfig;
 use crate::process;
 use crate::revocation::Index;
+use crate::telemetry::say;
 
 /// Look after the revocation store.
 #[derive(Subcommand)]
@@ -43,7 +44,7 @@ impl Store {
                 "links that were revoked in the lost store will work again: say --accept-loss if that is acceptable",
             )
         })?;
-        eprintln!("the store is set up; every running linkgate takes it up within seconds");
+        say("the store is set up; every running linkgate takes it up within seconds");
         Ok(())
     }
 }

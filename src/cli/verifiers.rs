@@ -5,6 +5,7 @@ use http::Method;
 
 use super::revocations::{call, text};
 use super::{Common, Outcome, Server};
+use crate::telemetry::say;
 
 /// Every verifier that was heard of lately. BEHIND is how many writes it had not applied, LAG how old its revocations
 /// were, when it last reported.
@@ -31,7 +32,7 @@ impl Verifiers {
             cells
         })?;
         if rows.is_empty() {
-            eprintln!("no verifier has reported within the last seconds: does one run, and may it write to the store?");
+            say("no verifier has reported within the last seconds: does one run, and may it write to the store?");
         }
         Ok(())
     }

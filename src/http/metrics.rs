@@ -16,7 +16,7 @@ use super::login_metrics::LoginMetrics;
 use crate::clock::Steps;
 use crate::identity::KeyStatus;
 use crate::revocation::{Denied, IndexCounts, Status};
-use crate::telemetry::lines_left_out;
+use crate::telemetry;
 use crate::token::Refusal;
 
 /// How a download was judged: the label of its counter.
@@ -129,6 +129,7 @@ pub struct Metrics {
     api_requests: Family<OperationLabel, Counter>,
     guarded: Counter,
     log_lines_left_out: Counter,
+    log_lines_dropped: Counter,
     pub logins: LoginMetrics,
     revocations: Family<SetLabel, Gauge>,
     staleness: Gauge<f64, AtomicU64>,
@@ -162,6 +163,8 @@ impl Default for Metrics {
             "Log lines of which there were too many of one kind in a second",
             log_lines_left_out.clone(),
         );
+        let log_lines_dropped = Counter::default();
+        registry.register("log_lines_dropped", "Log lines that stderr did not take", log_lines_dropped.clone());
         let revocations = Family::<SetLabel, Gauge>::default();
         registry.register("revocations", "Entries the verifier judges by", revocations.clone());
         let staleness = Gauge::<f64, AtomicU64>::default();
@@ -212,6 +215,7 @@ impl Default for Metrics {
             api_requests,
             guarded,
             log_lines_left_out,
+            log_lines_dropped,
             logins: LoginMetrics::register(&mut registry),
             revocations,
             staleness,
@@ -264,7 +268,8 @@ impl Metrics {
         let ratio = store.loading.map_or(1.0, |progress| progress.loaded as f64 / progress.of.max(1) as f64);
         self.load_progress.set(ratio);
         self.load_seconds.set(store.last_load.map_or(0.0, |(took, _)| took.as_secs_f64()));
-        raise(&self.log_lines_left_out, lines_left_out());
+        raise(&self.log_lines_left_out, telemetry::lines_left_out());
+        raise(&self.log_lines_dropped, telemetry::lines_dropped());
         raise(&self.stream_garbage, store.garbage);
         raise(&self.snapshot_failures, store.snapshot_failures);
         let mut text = String::new();

@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     reason = "a test that cannot go on fails"
 )]
 
@@ -36,6 +37,7 @@ mod inert;
 mod isolation;
 mod kept_answers;
 mod loading;
+mod log;
 mod login;
 mod modes;
 mod nginx;

@@ -217,6 +217,11 @@ impl Linkgate {
     pub fn launch(&mut self) {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log.txt")).unwrap();
+        self.launch_with_log(log);
+    }
+
+    /// Starts the process, its log wherever that leads.
+    pub fn launch_with_log(&mut self, log: impl Into<Stdio>) {
         self.process = Process::start(self.command(&["serve"]).stderr(log).stdout(Stdio::null()));
         eventually("linkgate listens", || std::os::unix::net::UnixStream::connect(self.socket()).is_ok());
     }

@@ -1,83 +1,27 @@
-//! Logs: what is written, and in which form. Knows no domain type.
-//!
-//! A link is a credential: callers log token ids, key ids and verdicts, never a path, a token or a key.
-//!
-//! Requests of strangers write lines, so no kind of line is written more than [`LINES_PER_SECOND`] times in a second: the
-//! others are counted, and their number is written at the end of it. A kind is a place in the code and, where a line has
-//! one, a [`VERDICT`]. Only what names [`DEED`] as its target is always written: deeds of callers who were allowed to do
-//! them.
+//! How many lines of each kind are written in a second. A kind is a place in the code and, where a line has one, a
+//! [`VERDICT`].
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber, warn};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::layer::Context;
 
-/// The target of lines that are always written.
-pub const DEED: &str = "linkgate::deed";
+use super::DEED;
+
 /// Lines of one kind in a second.
 pub const LINES_PER_SECOND: u64 = 10;
 /// The field that tells lines of one place apart.
 const VERDICT: &str = "verdict";
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Of the lines of this process.
-static QUOTAS: LazyLock<Quotas> = LazyLock::new(Quotas::default);
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What is logged.
-#[derive(Clone, Copy, Debug)]
-pub struct LogConfig {
-    pub level: Level,
-    pub format: LogFormat,
-}
-
-/// Starts logging to stderr. Called once; a second call changes nothing.
-pub fn init(config: LogConfig) {
-    let builder =
-        tracing_subscriber::fmt().with_max_level(config.level).with_writer(std::io::stderr).with_target(false);
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let _ = match config.format {
-        LogFormat::Text => builder.with_ansi(is_terminal).finish().with(&*QUOTAS).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().with(&*QUOTAS).try_init(),
-    };
-}
-
-/// Begins a new second of lines each second, for ever; says how many of which kind the last one left out.
-pub async fn keep_time() {
-    let mut tick = tokio::time::interval(SECOND);
-    loop {
-        tick.tick().await;
-        for Omitted { place, verdict, lines } in QUOTAS.turn() {
-            warn!(target: DEED, lines, at = place, verdict, "lines of one kind were left out of the log");
-        }
-    }
-}
-
-/// Lines that were left out since the start.
-pub fn lines_left_out() -> u64 {
-    QUOTAS.left_out.load(Ordering::Relaxed)
-}
 
 /// How many lines of each kind were wanted in this second.
 #[derive(Default)]
-struct Quotas {
+pub struct Quotas {
     wanted: Mutex<HashMap<Kind, (u64, &'static str)>>,
     left_out: AtomicU64,
 }
@@ -90,14 +34,19 @@ struct Kind {
 }
 
 /// Lines of one kind that were left out of a second.
-struct Omitted {
+pub struct Omitted {
     /// Where in the code.
-    place: &'static str,
-    verdict: Option<String>,
-    lines: u64,
+    pub place: &'static str,
+    pub verdict: Option<String>,
+    pub lines: u64,
 }
 
 impl Quotas {
+    /// Lines that were left out since the start.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
     /// Whether one more line may be written.
     fn admit(&self, kind: Kind, place: &'static str) -> bool {
         let mut kinds = self.wanted.lock();
@@ -110,8 +59,8 @@ impl Quotas {
         is_admitted
     }
 
-    /// Begins a new second.
-    fn turn(&self) -> Vec<Omitted> {
+    /// Begins a new second; answers what the last one left out.
+    pub fn turn(&self) -> Vec<Omitted> {
         let kinds = std::mem::take(&mut *self.wanted.lock());
         let omitted = |(kind, (wanted, place)): (Kind, (u64, &'static str))| {
             let lines = wanted.checked_sub(LINES_PER_SECOND).filter(|lines| *lines > 0)?;
@@ -151,7 +100,8 @@ mod tests {
     use std::io::Write;
     use std::sync::Arc;
 
-    use tracing::{Dispatch, debug, error, info};
+    use tracing::{Dispatch, Level, debug, error, info, warn};
+    use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
 
@@ -203,7 +153,7 @@ mod tests {
             let omitted = quotas.turn();
             assert_eq!(omitted.iter().map(|kind| kind.lines).collect::<Vec<_>>(), [1_000 - LINES_PER_SECOND]);
             assert_eq!(lines(quotas, || (0..1_000).for_each(kind)).len(), most, "the next second has its own");
-            assert_eq!(quotas.left_out.load(Ordering::Relaxed), 2 * (1_000 - LINES_PER_SECOND));
+            assert_eq!(quotas.left_out(), 2 * (1_000 - LINES_PER_SECOND));
         }
     }
 
