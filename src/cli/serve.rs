@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::output::line;
 use super::{Common, Outcome};
 use crate::app::{self, App};
-use crate::clients::{Administration, ClientStore, FileClients, OPERATOR, PolicyRecord, Role, Uses};
+use crate::clients::{Administration, ClientStore, Condition, FileClients, OPERATOR, PolicyRecord, Role, Uses};
 use crate::clock::{Clock, SystemClock};
 use crate::collection::Collection;
 use crate::config::{Config, KeySource, Overrides, StoreConfig};
@@ -59,8 +59,9 @@ impl Serve {
             let app = App::start(config, common.config.clone(), overrides).await?;
             let mut shown = Map::new();
             // Not before everything else has worked: a key that was made but never shown is of no use.
+            let clients = FileClients::new(&data_dir);
             if self.media.is_some() && has_own_clients {
-                make_first_clients(&FileClients::new(&data_dir), &mut shown).await?;
+                make_first_clients(&clients, &mut shown).await?;
             }
             app.load_clients().await;
             if self.media.is_some() {
@@ -68,7 +69,10 @@ impl Serve {
                 if let Some(link) = first_link(&app)? {
                     shown.insert("link".into(), json!(link));
                 }
-                show(&shown, common.json)?;
+                if let Err(error) = show(&shown, common.json) {
+                    forget_first_clients(&clients, &shown).await?;
+                    return Err(error);
+                }
             }
             for address in app.tcp_addresses() {
                 tracing::info!(%address, "listening");
@@ -97,22 +101,38 @@ fn make_first_key(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The clients of a first start.
+const FIRST_CLIENTS: [(&str, &[Role]); 2] = [("admin", &[Role::Admin]), ("app", &[Role::Mint, Role::Inspect])];
+
+fn administration(store: &FileClients) -> Administration<'_> {
+    Administration {
+        store,
+        configured: &[],
+        is_collection: &|_| true,
+        is_provider: &|_| false,
+        is_operator: true,
+        seen: Uses::new(),
+        now: SystemClock::new().now().wall,
+    }
+}
+
 /// Makes clients where there are none; their API keys are shown this once.
 async fn make_first_clients(store: &FileClients, shown: &mut Map<String, Value>) -> anyhow::Result<()> {
     if store.load().await?.is_empty() {
-        let administration = Administration {
-            store,
-            configured: &[],
-            is_collection: &|_| true,
-            is_provider: &|_| false,
-            is_operator: true,
-            seen: Uses::new(),
-            now: SystemClock::new().now().wall,
-        };
-        for (name, roles) in [("admin", vec![Role::Admin]), ("app", vec![Role::Mint, Role::Inspect])] {
+        for (name, roles) in FIRST_CLIENTS {
             let policy = PolicyRecord { allow: vec!["**".into()], ..PolicyRecord::default() };
-            let made = administration.add(name, roles, policy).await?;
+            let made = administration(store).add(name, roles.to_vec(), policy).await?;
             shown.insert(format!("{name}_key"), json!(made.key.expose()));
+        }
+    }
+    Ok(())
+}
+
+/// Takes back clients whose keys could not be shown: the next start makes others.
+async fn forget_first_clients(store: &FileClients, shown: &Map<String, Value>) -> anyhow::Result<()> {
+    for (name, _) in FIRST_CLIENTS {
+        if shown.contains_key(&format!("{name}_key")) {
+            administration(store).remove(name, &Condition::Any).await?;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingUnixStream;
 use std::path::{Path, PathBuf};
 
@@ -143,12 +143,29 @@ pub enum Listener {
     Unix(UnixListener, Option<SocketFile>),
 }
 
-/// The file of a Unix socket; removed when it is dropped.
-pub struct SocketFile(PathBuf);
+/// The file of a Unix socket; removed when it is dropped, unless another process has put its own in the place.
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode. No other file has them while the socket is bound.
+    made: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn just_bound(path: PathBuf) -> Self {
+        let made = Self::look(&path);
+        Self { path, made }
+    }
+
+    fn look(path: &Path) -> Option<(u64, u64)> {
+        std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        if self.made.is_some() && Self::look(&self.path) == self.made {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -175,7 +192,7 @@ impl Listener {
                 // Linux makes the file with the socket's own mode: not for a moment may more connect than are meant to.
                 rustix::fs::fchmod(&socket, socket_mode.into())?;
                 socket.bind(&SockAddr::unix(path)?)?;
-                let file = SocketFile(path.clone());
+                let file = SocketFile::just_bound(path.clone());
                 // And as many as are meant to, under any umask.
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(socket_mode))?;
                 socket.listen(BACKLOG)?;

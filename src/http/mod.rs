@@ -19,6 +19,7 @@
 //! A download does not pass through the router: [`Routes`] hands it straight to [`download`], and the [`express`] lane
 //! does so without hyper.
 
+mod accept;
 mod apart;
 mod asked;
 mod client_bodies;
@@ -51,6 +52,7 @@ pub mod server;
 pub mod slots;
 mod state;
 mod stream;
+mod text_format;
 mod verifiers;
 pub mod web;
 

@@ -6,14 +6,15 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::metrics::Gauges;
 use super::openapi::tags;
 use super::state::AppState;
+use super::{accept, text_format};
 use crate::revocation::Mode;
 
 /// How it is.
@@ -92,20 +93,23 @@ pub async fn readyz(State(state): State<Arc<AppState>>) -> impl IntoResponse {
     (status, [(CACHE_CONTROL, "no-store")], Json(body))
 }
 
+/// How OpenMetrics is sent.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// Figures for Prometheus
 ///
 /// Downloads by verdict, API requests by route and status, revocations and their age, the clock, the store.
 #[utoipa::path(
     get, path = "/metrics", operation_id = "metrics", tag = tags::HEALTH, security(()),
     responses((
-        status = 200, description = "OpenMetrics text.", body = String,
+        status = 200, description = "OpenMetrics text, or Prometheus' text format 0.0.4 where the client would rather have that.", body = String,
         content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8",
         example = json!("# HELP linkgate_download_requests Downloads asked for, by verdict.\n\
             # TYPE linkgate_download_requests counter\n\
             linkgate_download_requests_total{verdict=\"permitted\"} 4711\n"),
     ))
 )]
-pub async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
+pub async fn metrics(State(state): State<Arc<AppState>>, request: HeaderMap) -> impl IntoResponse {
     let staleness = match state.mode {
         Mode::Replica => state.staleness_now(),
         // Each judgement asks anew.
@@ -118,5 +122,10 @@ pub async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
         store: state.store.status(),
         providers: state.logins.status(),
     });
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"), (CACHE_CONTROL, "no-store")], text)
+    let (kind, text) = if accept::prefers_text_format(&request) {
+        (text_format::KIND, text_format::of(&text))
+    } else {
+        (OPEN_METRICS, text)
+    };
+    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store"), (VARY, "accept")], text)
 }

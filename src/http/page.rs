@@ -1,6 +1,6 @@
 //! A refusal for people: one small page without scripts, pictures or names.
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 /// What the page may load: nothing but its own style.
 pub const POLICY: &str =
@@ -26,43 +26,4 @@ pub fn refusal(status: StatusCode, title: &str) -> String {
          </style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{advice}</p>\n<p><small>{code}</small></p>\n\
          </main>\n</body>\n</html>\n"
     )
-}
-
-/// Whether a client would rather have HTML than JSON, by the weights it gives them (RFC 9110 §12.5.1).
-pub fn is_preferred(accept: Option<&HeaderValue>) -> bool {
-    let Some(accept) = accept.and_then(|value| value.to_str().ok()) else { return false };
-    let weight = |wanted: &[&str]| {
-        let weights = accept.split(',').filter_map(|item| {
-            let mut parts = item.split(';').map(str::trim);
-            let name = parts.next()?;
-            let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse::<f32>().ok())?;
-            wanted.iter().any(|wanted| name.eq_ignore_ascii_case(wanted)).then_some(weight)
-        });
-        weights.fold(0.0, f32::max)
-    };
-    let html = weight(&["text/html", "application/xhtml+xml"]);
-    html > 0.0 && html >= weight(&["application/problem+json", "application/json"])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn browsers_get_a_page_and_programs_do_not() {
-        let prefers = |accept: &'static str| is_preferred(Some(&HeaderValue::from_static(accept)));
-        assert!(prefers("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
-        assert!(prefers("TEXT/HTML"));
-        for other in [
-            "*/*",
-            "application/json",
-            "image/avif,image/webp,*/*",
-            "text/html;q=0",
-            "text/html;q=0.5, application/json",
-            "",
-        ] {
-            assert!(!prefers(other), "{other}");
-        }
-        assert!(!is_preferred(None));
-    }
 }

@@ -2,11 +2,11 @@
 
 use axum::body::Body;
 use axum::response::IntoResponse;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::page;
+use super::{accept, page};
 use crate::revocation::{Denied, StoreError};
 use crate::token::{MintRefusal, Refusal};
 
@@ -241,7 +241,7 @@ impl Problem {
     /// The answer, as JSON or as a page, whichever the client would rather have.
     pub fn into_response_for(self, request: &HeaderMap) -> Response<Body> {
         let (status, _, title) = self.kind.parts();
-        let mut response = if page::is_preferred(request.get(ACCEPT)) {
+        let mut response = if accept::prefers_page(request) {
             let mut response = Response::new(Body::from(page::refusal(status, title)));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
             response.headers_mut().insert("content-security-policy", HeaderValue::from_static(page::POLICY));

@@ -247,6 +247,34 @@ fn a_first_start_that_failed_leaves_the_keys_to_be_shown_by_the_next() {
 }
 
 #[test]
+fn keys_that_could_not_be_shown_are_made_again_and_shown_by_the_next_start() {
+    let mut trial = Trial::with_a_picture();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = trial.command(&["serve", "--media", "media", "--listen", "127.0.0.1:0"]).stdout(full).status();
+    assert_eq!(status.unwrap().code(), Some(1));
+    let printed = trial.start(&[]);
+    assert!(word(&printed, "admin key").is_some() && word(&printed, "mint key").is_some(), "{printed}");
+}
+
+#[test]
+fn a_process_that_ends_leaves_the_socket_of_the_one_that_came_after_it() {
+    let mut first = Builder::new().start();
+    let mut second = Builder::new().start();
+    second.process.stop();
+    let place = first.socket();
+    std::fs::remove_file(&place).unwrap();
+    let file = second.folder.path().join("linkgate.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(second.socket().to_str().unwrap(), place.to_str().unwrap())).unwrap();
+    second.process = Process::start(second.command(&["serve"]).stderr(Stdio::null()));
+    eventually("the second one listens", || UnixStream::connect(&place).is_ok());
+    first.process.stop();
+    assert_eq!(first.get("/livez").status, 200, "the second one answers in its place");
+    second.process.stop();
+    assert!(!place.exists(), "and removes what is its own");
+}
+
+#[test]
 fn a_second_process_on_the_same_folder_is_refused_and_told_who_has_it() {
     let linkgate = site();
     let output = linkgate.run(&["serve", "--listen", "127.0.0.1:0"]);

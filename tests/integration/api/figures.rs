@@ -111,3 +111,27 @@ fn every_download_is_counted_once() {
     request(&linkgate.place(), "POST", "/download/image/x", &[], b"");
     assert_eq!(total(), 3);
 }
+
+#[test]
+fn a_scraper_that_knows_the_text_format_only_gets_every_figure() {
+    let linkgate = Builder::new().start();
+    let open_metrics = linkgate.get("/metrics");
+    assert!(open_metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(open_metrics.text().ends_with("# EOF\n"));
+    let plain = linkgate.get_as("GET", "/metrics", &[("Accept", "text/plain;version=0.0.4")]);
+    assert_eq!(plain.header("content-type").as_deref(), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let (text, mut kind, mut samples) = (plain.text(), ("", ""), 0);
+    for line in text.lines() {
+        if let Some(described) = line.strip_prefix("# TYPE ") {
+            kind = described.split_once(' ').unwrap();
+            assert!(["counter", "gauge", "histogram"].contains(&kind.1), "{line}");
+        } else if !line.starts_with("# HELP ") {
+            let name = &line[..line.find(['{', ' ']).unwrap()];
+            let part = name.strip_prefix(kind.0).unwrap_or_else(|| panic!("{name} below {}", kind.0));
+            let parts: &[&str] = if kind.1 == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            assert!(parts.contains(&part), "{line}");
+            samples += 1;
+        }
+    }
+    assert_eq!(samples, open_metrics.text().lines().filter(|line| !line.starts_with('#')).count());
+}
