@@ -47,6 +47,7 @@ mod refresh;
 mod request_id;
 mod revocation_bodies;
 mod revocations;
+mod room;
 pub mod server;
 pub mod slots;
 mod state;
