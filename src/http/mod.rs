@@ -20,6 +20,7 @@
 //! does so without hyper.
 
 mod apart;
+mod arriving;
 mod asked;
 mod client_bodies;
 mod clients;
@@ -65,13 +66,13 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
 use tower::ServiceExt;
 use tracing::Instrument;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 pub use self::apart::Apart;
+use self::arriving::Arriving;
 use self::asked::Asked;
 pub use self::credentials::Caller;
 pub use self::idempotency::UnderWay;
@@ -174,7 +175,7 @@ impl Routes {
 }
 
 impl Answer for Routes {
-    async fn answer(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, peer: Peer, request: Request<Arriving>) -> Response<Body> {
         self.guard(if self.has_downloads && request.uri().path().starts_with(download::PREFIX) {
             download::answer(&self.state, peer, &request).await
         } else {
