@@ -10,7 +10,8 @@
 //! 3. is parsed, answered, tagged, sealed and compressed on threads of its own kind, of which there are few. It takes
 //!    turns: one for each time it can go on. Many requests of one caller queue for the caller's own turns first, so the one
 //!    of another caller never waits for more than one of theirs at a time;
-//! 4. gives back the room of its answer when the last byte of that is written.
+//! 4. gives back the room of its answer when the last part of that is sent, or when another needs it and the answer is
+//!    hardly read.
 //!
 //! [room]: super::room
 
@@ -23,7 +24,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, State};
 use axum::middleware::Next;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -36,6 +37,7 @@ use super::credentials::Caller;
 use super::json::{cut_short, too_large};
 use super::problem::{Problem, ProblemKind};
 use super::room::{AnswerRoom, BodyRoom, Pace, Pool, wanted};
+use super::sending::sending;
 use super::state::AppState;
 
 /// Largest body that is parsed where downloads are judged, in bytes.
@@ -88,7 +90,7 @@ impl Share {
 
 /// Whose parts a request takes.
 #[derive(Clone, Copy)]
-struct Whose {
+pub struct Whose {
     caller: usize,
     is_login: bool,
 }
@@ -110,7 +112,7 @@ impl Room {
 /// Goes with a large request to where the work on it is done.
 #[derive(Clone)]
 pub struct Large {
-    whose: Whose,
+    pub whose: Whose,
     /// Taken for as long as anything of the request is there.
     room: Arc<Room>,
 }
@@ -143,6 +145,11 @@ impl Apart {
     async fn answer_room(&self, whose: Whose) -> Result<AnswerRoom, Problem> {
         let pools: Vec<_> = self.shares(whose).map(|share| &share.answers).collect();
         tokio::time::timeout(PATIENCE, AnswerRoom::take(&pools, LARGEST_ANSWER)).await.map_err(|_| busy())
+    }
+
+    /// The room for answers that a caller has in common with others: in its own, no answer gives way to another.
+    pub fn answers_in_common(&self, whose: Whose) -> Vec<&Pool> {
+        self.shares(whose).skip(1).map(|share| &share.answers).collect()
     }
 
     async fn turn(&self, whose: Whose) -> Option<Vec<OwnedSemaphorePermit>> {
@@ -190,18 +197,6 @@ struct Alarm(Notify);
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
         self.0.notify_one();
-    }
-}
-
-/// An answer, and the room it takes.
-struct Kept {
-    answer: Bytes,
-    _room: Arc<Room>,
-}
-
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.answer
     }
 }
 
@@ -270,7 +265,7 @@ pub async fn large(
     let (parts, answer) = state.apart.work(&large, answer.in_current_span()).await?;
     let answer = answer.map_err(|_| Problem::new(ProblemKind::Internal))?.to_bytes();
     large.room.answered(answer.len());
-    Ok(Response::from_parts(parts, Body::from(Bytes::from_owner(Kept { answer, _room: large.room }))))
+    Ok(Response::from_parts(parts, sending(&state, answer, large)))
 }
 
 fn busy() -> Problem {

@@ -49,6 +49,7 @@ mod request_id;
 mod revocation_bodies;
 mod revocations;
 mod room;
+mod sending;
 pub mod server;
 pub mod slots;
 mod state;

@@ -298,3 +298,48 @@ fn bodies_that_do_not_come_keep_no_other_caller_waiting() {
         });
     }
 }
+
+#[test]
+fn answers_that_are_not_read_keep_no_other_caller_waiting() {
+    let signer = Signer::new("EdDSA", "one");
+    let server = KeyServer::publishing(&[&signer]);
+    let linkgate = site_with_logins(&server, "");
+    let bob = login(&signer, "bob");
+    let batch = |user: &str, links: usize| {
+        let path = format!("users/{user}/{}{}.jpg", "p/".repeat(400), "f".repeat(100));
+        json!({ "links": vec![json!({ "path": path }); links] })
+    };
+    let mint = |links| linkgate.api_with(&bob, "POST", "/v1/links/batch", &batch("bob", links));
+    let minted = |links| mint(links).json()["results"].as_array().map(Vec::len);
+    assert_eq!(minted(1_000), Some(1_000));
+    let call = |number: usize| {
+        let user = format!("mallory-{}", number % 5);
+        let body = batch(&user, 1_000).to_string();
+        let head = format!(
+            "POST /v1/links/batch HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            login(&signer, &user),
+            body.len()
+        );
+        let mut stream = UnixStream::connect(linkgate.socket()).unwrap();
+        let _ = stream.write_all(&[head.as_bytes(), body.as_bytes()].concat());
+        stream
+    };
+    let unread: Vec<_> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..40).map(|number| scope.spawn(move || call(number))).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    // Those that have no room are refused by then.
+    std::thread::sleep(Duration::from_secs(8));
+    let begun = Instant::now();
+    assert_eq!(mint(10).status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // Who reads, however late, gets all of it, or an end before that.
+    for mut stream in unread {
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.starts_with(b"HTTP/1.1 200") || answer.starts_with(b"HTTP/1.1 503"));
+    }
+    assert_eq!(minted(1_000), Some(1_000));
+}
