@@ -49,7 +49,8 @@ const LARGEST_ANSWER: usize = 8 << 20;
 const ROOM: usize = 8;
 const ROOM_OF_LOGINS: usize = 4;
 const ROOM_OF_CALLER: usize = 2;
-/// How long a request waits for room and its first turn before it is refused.
+/// How long a request waits for room, however often it has to, and as long for its answer's and for its first turn, before it
+/// is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Callers are told apart by their hashes; two may be taken for one.
 const CALLERS: usize = 256;
@@ -223,7 +224,7 @@ pub async fn large(
     let most = most.map_or(limit, |most| most as usize);
     let pools: Vec<_> = state.apart.shares(whose).map(|share| &share.bodies).collect();
     let now = || state.clock.uptime();
-    let (mut read, mut room) = (BytesMut::new(), BodyRoom::default());
+    let (mut read, mut room, mut patience) = (BytesMut::new(), BodyRoom::default(), PATIENCE);
     let mut pace = Pace::new(most, state.limits.request_timeout, now());
     loop {
         let frame = tokio::select! {
@@ -244,8 +245,10 @@ pub async fn large(
         pace.came(data.len(), now());
         if !is_small || length > SMALL_BODY {
             let begun = now();
-            tokio::time::timeout(PATIENCE, room.grow(&pools, length)).await.map_err(|_| busy())?;
-            pace.pause(now().saturating_sub(begun));
+            tokio::time::timeout(patience, room.grow(&pools, length)).await.map_err(|_| busy())?;
+            let waited = now().saturating_sub(begun);
+            patience = patience.saturating_sub(waited);
+            pace.pause(waited);
         }
         read.extend_from_slice(&data);
     }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -356,6 +356,26 @@ fn one_callers_large_bodies_keep_no_revocation_and_no_other_caller_waiting() {
     eventually("there is room again", || {
         linkgate.api_with(&linkgate.mint_key, "POST", "/v1/links/batch", &batch).status == 200
     });
+}
+
+#[test]
+fn bodies_that_are_begun_take_no_more_memory_than_their_room() {
+    let linkgate = Builder::new().start();
+    let batch = json!({ "links": [{ "path": "a.txt" }] });
+    let mint = || linkgate.api_with(&linkgate.mint_key, "POST", "/v1/links/batch", &batch).status;
+    assert_eq!(mint(), 200);
+    let (peak, now) = (Peak::begin(&linkgate), Instant::now());
+    let begun: Vec<_> = std::thread::scope(|scope| {
+        let begin = || begin(&linkgate, &linkgate.mint_key, "/v1/links/batch", BODY, &vec![b' '; 3 * MIB]);
+        let calls: Vec<_> = (0..40).map(|_| scope.spawn(begin)).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    // Room for two of the largest and for one that goes on without, and what is left of the smaller pieces of each.
+    assert!(peak.taken() < 36 * MIB, "{} MiB", peak.taken() / MIB);
+    // Who finds none has waited for 5 s.
+    assert!(now.elapsed() < Duration::from_secs(10), "{:?}", now.elapsed());
+    drop(begun);
+    eventually("there is room again", || mint() == 200);
 }
 
 #[test]
