@@ -359,6 +359,19 @@ fn one_callers_large_bodies_keep_no_revocation_and_no_other_caller_waiting() {
 }
 
 #[test]
+fn large_bodies_that_come_all_at_once_are_all_answered() {
+    let linkgate = Builder::new().start();
+    let batch = json!({ "links": [{ "path": "a.txt" }] }).to_string();
+    let body = format!("{}{}", " ".repeat(BODY - batch.len()), batch);
+    let mint = || send(&linkgate, &linkgate.mint_key, "POST", "/v1/links/batch", body.as_bytes()).status;
+    let statuses: Vec<_> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..12).map(|_| scope.spawn(mint)).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    assert_eq!(statuses, [200; 12]);
+}
+
+#[test]
 fn bodies_that_are_begun_take_no_more_memory_than_their_room() {
     let linkgate = Builder::new().start();
     let batch = json!({ "links": [{ "path": "a.txt" }] });
