@@ -35,14 +35,14 @@ impl Config {
         }
         if self.listen.has_open_socket() {
             let harm = if self.listen.trusted_proxies.has_unix() {
-                "uses what they serve and says which address a client has"
+                ", use what they serve and say which address a client has"
             } else {
-                "uses what they serve"
+                " and use what they serve"
             };
             cautions.push(Caution {
                 subject: "listen".into(),
                 message: format!(
-                    "everybody on the machine may open the Unix sockets (`socket_mode` is \"{:04o}\"), {harm}: \"0660\" lets in \
+                    "everybody on the machine may open the Unix sockets (`socket_mode` is \"{:04o}\"){harm}: \"0660\" lets in \
                      Linkgate's user and group alone",
                     self.listen.socket_mode
                 ),

@@ -328,7 +328,7 @@ fn check_and_the_log_warn_of_a_unix_socket_that_every_user_may_open() {
         assert!(!warns(&socket(mode)), "{mode}");
     }
     assert!(!warns("socket_mode = \"0666\""), "there is no Unix socket");
-    let address = "says which address a client has";
+    let address = "say which address a client has";
     assert!(!said(&socket("0666")).contains(address));
     assert!(said(&format!("trusted_proxies = [\"unix\"]\n{}", socket("0666"))).contains(address));
     let open = Builder::new().environment("LINKGATE_LISTEN__SOCKET_MODE", "0666").start();
