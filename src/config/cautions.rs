@@ -28,9 +28,24 @@ impl Config {
             cautions.push(Caution {
                 subject: "listen".into(),
                 message:
-                    "everybody is in `trusted_proxies`, so every client that reaches this address chooses the address that links \
-                          are bound to and downloads are counted by: name the addresses of your edges"
+                    "everybody is in `trusted_proxies`, or half of all addresses, so clients that reach this address choose the \
+                     address that links are bound to and downloads are counted by: name the addresses of your edges"
                         .into(),
+            });
+        }
+        if self.listen.has_open_socket() {
+            let harm = if self.listen.trusted_proxies.has_unix() {
+                ", use what they serve and say which address a client has"
+            } else {
+                " and use what they serve"
+            };
+            cautions.push(Caution {
+                subject: "listen".into(),
+                message: format!(
+                    "everybody on the machine may open the Unix sockets (`socket_mode` is \"{:04o}\"){harm}: \"0660\" lets in \
+                     Linkgate's user and group alone",
+                    self.listen.socket_mode
+                ),
             });
         }
         cautions

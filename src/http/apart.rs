@@ -4,12 +4,16 @@
 //! A request that is not known to be small is large: a body above [`SMALL_BODY`], and every operation that is not among the
 //! [`SMALL`] ones. A large request
 //!
-//! 1. waits until there is room for its body and its answer: that of all of them together is bounded, and so are the part
-//!    of one caller and the part of all logins, of whom there may be any number;
-//! 2. is read, parsed, answered, tagged, sealed and compressed on threads of its own kind, of which there are few. It takes
+//! 1. takes [room] for its body as that comes: that of all of them together is bounded, and so are the part of one caller
+//!    and the part of all logins, of whom there may be any number;
+//! 2. waits, once its body is there, until there is room for its answer, which is bounded in the same way;
+//! 3. is parsed, answered, tagged, sealed and compressed on threads of its own kind, of which there are few. It takes
 //!    turns: one for each time it can go on. Many requests of one caller queue for the caller's own turns first, so the one
 //!    of another caller never waits for more than one of theirs at a time;
-//! 3. gives back the room of its answer when the last byte of that is written.
+//! 4. gives back the room of its answer when the last part of that is sent, or when another needs it and the answer is
+//!    hardly read.
+//!
+//! [room]: super::room
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
@@ -20,7 +24,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, State};
 use axum::middleware::Next;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -32,22 +36,24 @@ use tracing::Instrument;
 use super::credentials::Caller;
 use super::json::{cut_short, too_large};
 use super::problem::{Problem, ProblemKind};
+use super::room::{AnswerRoom, BodyRoom, Pace, Pool, wanted};
+use super::sending::sending;
 use super::state::AppState;
 
 /// Largest body that is parsed where downloads are judged, in bytes.
 pub const SMALL_BODY: usize = 16 << 10;
 /// What an answer is taken for until its size is known, in bytes: a batch of the longest links there are.
 const LARGEST_ANSWER: usize = 8 << 20;
-/// For how many of the largest requests there is room at once, for how many of logins, and for how many of one caller.
+/// For how many of the largest bodies and answers there is room at once, for how many of logins, and for how many of one
+/// caller.
 const ROOM: usize = 8;
 const ROOM_OF_LOGINS: usize = 4;
 const ROOM_OF_CALLER: usize = 2;
-/// How long a request waits for room and its first turn before it is refused.
+/// How long a request waits for room, however often it has to, and as long for its answer's and for its first turn, before it
+/// is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Callers are told apart by their hashes; two may be taken for one.
 const CALLERS: usize = 256;
-/// In what room is counted, in bytes.
-const UNIT: usize = 1 << 10;
 
 /// Operations whose work is small, as long as their body is. Revoking is one: it waits for no large request.
 const SMALL: &[(Method, &str)] = &[
@@ -71,38 +77,43 @@ pub struct Apart {
 /// What there is at once: for all, for all logins, or for one caller.
 struct Share {
     turns: Arc<Semaphore>,
-    room: Arc<Semaphore>,
+    bodies: Pool,
+    answers: Pool,
 }
 
 impl Share {
-    fn new(turns: usize, room: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new(turns)), room: Arc::new(Semaphore::new(room)) }
+    /// For so many of the largest bodies and answers.
+    fn new(turns: usize, room: usize, body_bytes: usize) -> Self {
+        let (bodies, answers) = (Pool::new(room * body_bytes), Pool::new(room * LARGEST_ANSWER));
+        Self { turns: Arc::new(Semaphore::new(turns)), bodies, answers }
     }
 }
 
 /// Whose parts a request takes.
 #[derive(Clone, Copy)]
-struct Whose {
+pub struct Whose {
     caller: usize,
     is_login: bool,
 }
 
-/// Room that a request has in each share; it is given back when this is dropped.
-struct Room(Mutex<Vec<OwnedSemaphorePermit>>);
+/// Room that a request has; it is given back when this is dropped.
+struct Room {
+    body: Mutex<BodyRoom>,
+    answer: Mutex<AnswerRoom>,
+}
 
 impl Room {
-    /// Gives back what is more than so many bytes.
-    fn shrink(&self, bytes: usize) {
-        for permit in self.0.lock().iter_mut() {
-            drop(permit.split(permit.num_permits().saturating_sub(bytes.div_ceil(UNIT))));
-        }
+    /// The body is done with, and its answer has so many bytes.
+    fn answered(&self, bytes: usize) {
+        drop(std::mem::take(&mut *self.body.lock()));
+        self.answer.lock().shrink(bytes);
     }
 }
 
 /// Goes with a large request to where the work on it is done.
 #[derive(Clone)]
 pub struct Large {
-    whose: Whose,
+    pub whose: Whose,
     /// Taken for as long as anything of the request is there.
     room: Arc<Room>,
 }
@@ -110,11 +121,11 @@ pub struct Large {
 impl Apart {
     /// For bodies up to so many bytes, on so many threads, of which one caller has half at most.
     pub fn new(body_bytes: usize, threads: usize) -> Self {
-        let largest = (body_bytes + LARGEST_ANSWER).div_ceil(UNIT);
+        let share = |turns, room| Share::new(turns, room, body_bytes);
         Self {
-            all: Share::new(threads, ROOM * largest),
-            logins: Share::new(threads, ROOM_OF_LOGINS * largest),
-            callers: (0..CALLERS).map(|_| Share::new(threads.div_ceil(2), ROOM_OF_CALLER * largest)).collect(),
+            all: share(threads, ROOM),
+            logins: share(threads, ROOM_OF_LOGINS),
+            callers: (0..CALLERS).map(|_| share(threads.div_ceil(2), ROOM_OF_CALLER)).collect(),
             hasher: RandomState::new(),
         }
     }
@@ -131,17 +142,15 @@ impl Apart {
         self.callers.get(whose.caller).into_iter().chain(logins).chain([&self.all])
     }
 
-    /// Waits for room.
-    async fn room(&self, whose: Whose, bytes: usize) -> Result<Room, Problem> {
-        let units = bytes.div_ceil(UNIT) as u32;
-        let taken = async {
-            let mut taken = Vec::new();
-            for share in self.shares(whose) {
-                taken.push(Arc::clone(&share.room).acquire_many_owned(units).await.ok()?);
-            }
-            Some(Room(Mutex::new(taken)))
-        };
-        tokio::time::timeout(PATIENCE, taken).await.ok().flatten().ok_or_else(busy)
+    /// Waits for room for an answer.
+    async fn answer_room(&self, whose: Whose) -> Result<AnswerRoom, Problem> {
+        let pools: Vec<_> = self.shares(whose).map(|share| &share.answers).collect();
+        tokio::time::timeout(PATIENCE, AnswerRoom::take(&pools, LARGEST_ANSWER)).await.map_err(|_| busy())
+    }
+
+    /// The room for answers that a caller has in common with others: in its own, no answer gives way to another.
+    pub fn answers_in_common(&self, whose: Whose) -> Vec<&Pool> {
+        self.shares(whose).skip(1).map(|share| &share.answers).collect()
     }
 
     async fn turn(&self, whose: Whose) -> Option<Vec<OwnedSemaphorePermit>> {
@@ -192,18 +201,6 @@ impl Wake for Alarm {
     }
 }
 
-/// An answer, and the room it takes.
-struct Kept {
-    answer: Bytes,
-    _room: Arc<Room>,
-}
-
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.answer
-    }
-}
-
 /// Answers a large request apart from everything that must not wait for it.
 pub async fn large(
     State(state): State<Arc<AppState>>,
@@ -225,23 +222,44 @@ pub async fn large(
         return Err(too_large(limit));
     }
     let most = most.map_or(limit, |most| most as usize);
-    let mut room = if is_small { None } else { Some(state.apart.room(whose, most + LARGEST_ANSWER).await?) };
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    let pools: Vec<_> = state.apart.shares(whose).map(|share| &share.bodies).collect();
+    let now = || state.clock.uptime();
+    let (mut read, mut room, mut patience) = (BytesMut::new(), BodyRoom::default(), PATIENCE);
+    let mut pace = Pace::new(most, state.limits.request_timeout, now());
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = wanted(&pools), if room.is_held() => {
+                if pace.is_slow(now()) {
+                    return Err(too_slow());
+                }
+                continue;
+            }
+        };
+        let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| cut_short())?.into_data() else { continue };
         let length = read.len() + data.len();
         if length > limit {
             return Err(too_large(limit));
         }
-        if room.is_none() && length > SMALL_BODY {
-            room = Some(state.apart.room(whose, most).await?);
+        pace.came(data.len(), now());
+        if !is_small || length > SMALL_BODY {
+            let begun = now();
+            tokio::time::timeout(patience, room.grow(&pools, length)).await.map_err(|_| busy())?;
+            let waited = now().saturating_sub(begun);
+            patience = patience.saturating_sub(waited);
+            pace.pause(waited);
         }
         read.extend_from_slice(&data);
     }
     let mut request = Request::from_parts(parts, Body::from(read.freeze()));
     // A small one after all, though it did not say so.
-    let Some(room) = room else { return Ok(next.run(request).await) };
-    let large = Large { whose, room: Arc::new(room) };
+    if is_small && !room.is_held() {
+        return Ok(next.run(request).await);
+    }
+    let answer = if is_small { AnswerRoom::default() } else { state.apart.answer_room(whose).await? };
+    let room = Arc::new(Room { body: Mutex::new(room), answer: Mutex::new(answer) });
+    let large = Large { whose, room };
     request.extensions_mut().insert(large.clone());
     let answer = async {
         let (parts, body) = next.run(request).await.into_parts();
@@ -249,11 +267,16 @@ pub async fn large(
     };
     let (parts, answer) = state.apart.work(&large, answer.in_current_span()).await?;
     let answer = answer.map_err(|_| Problem::new(ProblemKind::Internal))?.to_bytes();
-    large.room.shrink(answer.len());
-    Ok(Response::from_parts(parts, Body::from(Bytes::from_owner(Kept { answer, _room: large.room }))))
+    large.room.answered(answer.len());
+    Ok(Response::from_parts(parts, sending(&state, answer, large)))
 }
 
 fn busy() -> Problem {
     Problem::new(ProblemKind::Busy)
         .detail("Other large requests, or others of this caller, are under way, so nothing was done. Ask again later.")
+}
+
+fn too_slow() -> Problem {
+    Problem::new(ProblemKind::Busy)
+        .detail("The body came too slowly while others waited for its room, so nothing was done. Ask again later.")
 }

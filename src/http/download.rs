@@ -6,9 +6,9 @@ use axum::body::Body;
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tracing::info;
 
+use super::arriving::Arriving;
 use super::asked::{Asked, Sender};
 use super::fields::{Fields, to_map};
 use super::listen::Peer;
@@ -60,7 +60,7 @@ impl Rejection {
     get, path = "/download/{collection}/{token}", operation_id = "download", tag = tags::DOWNLOADS, security(()),
     params(edges::Address, edges::Wishes), responses(edges::Permitted, problems::Downloading)
 )]
-pub async fn answer(state: &AppState, peer: Peer, request: &Request<Incoming>) -> Response<Body> {
+pub async fn answer(state: &AppState, peer: Peer, request: &Request<Arriving>) -> Response<Body> {
     let headers = request.headers();
     let path = request.uri().path();
     let sender = if is_edges(state, path) { Sender::Edge } else { Sender::Linkgate };

@@ -14,10 +14,12 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::asked;
 use super::fields::Fields;
-use crate::token::parse_network;
+use crate::token::{are_nearly_all, parse_network};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// The right of every user of the machine to connect to a Unix socket (`unix(7)`).
+const CONNECT_BY_OTHERS: u32 = 0o002;
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,9 +101,14 @@ impl TrustedProxies {
         !self.networks.is_empty()
     }
 
-    /// Whether everybody is trusted who has an address of one kind.
+    /// Whether those are trusted that may open a Unix socket.
+    pub const fn has_unix(&self) -> bool {
+        self.unix
+    }
+
+    /// Whether everybody is trusted who has an address of one kind, or nearly.
     pub fn has_everybody(&self) -> bool {
-        self.networks.iter().any(|network| network.prefix_len() == 0)
+        are_nearly_all(&self.networks)
     }
 
     fn trusts(&self, peer: Peer) -> bool {
@@ -123,6 +130,12 @@ pub enum Peer {
 }
 
 impl ListenConfig {
+    /// Whether every user of the machine may connect to its Unix sockets, of which there are some.
+    pub fn has_open_socket(&self) -> bool {
+        let is_unix = |address: &Option<Address>| matches!(address, Some(Address::Unix(_)));
+        self.socket_mode & CONNECT_BY_OTHERS != 0 && [&self.download, &self.api, &self.ops].into_iter().any(is_unix)
+    }
+
     /// The client's address: the peer's own, or what a trusted proxy says. `None` when a proxy is not trusted to
     /// say, or says nothing that is an address: such a client is inside no network.
     pub fn client_address<F: Fields + ?Sized>(&self, peer: Peer, fields: &F) -> Option<IpAddr> {
@@ -258,6 +271,7 @@ mod tests {
         let said = Some("203.0.113.9".parse().unwrap());
         assert_eq!(config(&[]).client_address(tcp, &headers), Some("10.0.0.1".parse().unwrap()));
         assert_eq!(config(&["10.0.0.0/8"]).client_address(tcp, &headers), said);
+        assert_eq!(config(&["::ffff:10.0.0.0/104"]).client_address(tcp, &headers), said);
         assert_eq!(config(&["10.0.0.0/8"]).client_address(tcp, &HeaderMap::new()), None);
         assert_eq!(config(&[]).client_address(Peer::Unix, &headers), None);
         assert_eq!(config(&["unix"]).client_address(Peer::Unix, &headers), said);

@@ -21,6 +21,7 @@
 
 mod accept;
 mod apart;
+mod arriving;
 mod asked;
 mod client_bodies;
 mod clients;
@@ -48,6 +49,8 @@ mod refresh;
 mod request_id;
 mod revocation_bodies;
 mod revocations;
+mod room;
+mod sending;
 pub mod server;
 pub mod slots;
 mod state;
@@ -66,13 +69,13 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
 use tower::ServiceExt;
 use tracing::Instrument;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 pub use self::apart::Apart;
+use self::arriving::Arriving;
 use self::asked::Asked;
 pub use self::credentials::Caller;
 pub use self::idempotency::UnderWay;
@@ -175,7 +178,7 @@ impl Routes {
 }
 
 impl Answer for Routes {
-    async fn answer(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, peer: Peer, request: Request<Arriving>) -> Response<Body> {
         self.guard(if self.has_downloads && request.uri().path().starts_with(download::PREFIX) {
             download::answer(&self.state, peer, &request).await
         } else {

@@ -18,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::arriving::Arriving;
 use super::asked::Asked;
 use super::express::{self, Left};
 use super::listen::{Listener, Peer};
@@ -71,7 +72,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers one request.
 pub trait Answer: Send + Sync + 'static {
-    fn answer(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+    fn answer(&self, peer: Peer, request: Request<Arriving>) -> impl Future<Output = Response<Body>> + Send;
 
     /// Whether an edge sends what a path names.
     fn is_edges(&self, path: &str) -> bool;
@@ -209,11 +210,12 @@ fn connection<A: Answer>(
     activity: Arc<Activity>,
     limits: Limits,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + 'static {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (service, work) = (Arc::clone(&service), activity.begin());
         let activity = Arc::clone(&activity);
         async move {
             let _until_answered = work;
+            let request = request.map(|body| Arriving::new(body, Arc::clone(&activity)));
             let response = service.answer(peer, request).await;
             activity.hold_back(response.extensions().get::<HeldBack>().is_some());
             Ok::<_, Infallible>(response)

@@ -17,7 +17,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(1);
 const PRESSING: u32 = 250;
 
 /// The slots for connections. When none is free, the connection that has been silent for longest gives up its own: idle
-/// ones, those that send a head byte by byte and those that do not read their answer cannot keep the others out. When
+/// ones, those that send a head or a body byte by byte and those that do not read their answer cannot keep the others out. When
 /// none is silent, a download that its link's `rate_limit` holds back goes: that it lasts is our own doing, and costs
 /// its client nothing.
 pub struct Slots {
@@ -100,11 +100,12 @@ impl Slots {
     }
 }
 
-/// Whether a connection gets anywhere. What it sends does not count before it is answered.
+/// Whether a connection gets anywhere. What it sends does not count before it is answered, but for a body that comes fast.
 #[derive(Default)]
 pub struct Activity {
     requests: AtomicUsize,
-    has_answered: AtomicBool,
+    awaits_body: AtomicBool,
+    is_live: AtomicBool,
     is_held_back: AtomicBool,
 }
 
@@ -113,9 +114,14 @@ pub struct Activity {
 pub struct HeldBack;
 
 impl Activity {
-    /// Part of an answer was taken.
-    pub fn answered(&self) {
-        self.has_answered.store(true, Ordering::Relaxed);
+    /// Part of an answer was taken, or much of a body has come.
+    pub fn live(&self) {
+        self.is_live.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the request that is worked on needs more of its body.
+    pub fn await_body(&self, is_awaited: bool) {
+        self.awaits_body.store(is_awaited, Ordering::Relaxed);
     }
 
     /// Whether the answer that is sent now is held back.
@@ -129,13 +135,16 @@ impl Activity {
 
     /// A request is worked on until what is answered is dropped.
     pub fn begin(self: &Arc<Self>) -> Work {
+        // Its body has as long to come as anything else.
+        self.live();
         self.requests.fetch_add(1, Ordering::Relaxed);
         Work(Arc::clone(self))
     }
 
     /// Whether there was any since the last time.
     fn take(&self) -> bool {
-        self.has_answered.swap(false, Ordering::Relaxed) || self.requests.load(Ordering::Relaxed) > 0
+        let is_at_work = self.requests.load(Ordering::Relaxed) > 0 && !self.awaits_body.load(Ordering::Relaxed);
+        self.is_live.swap(false, Ordering::Relaxed) || is_at_work
     }
 }
 
@@ -218,13 +227,41 @@ mod tests {
             tokio::spawn(async move {
                 loop {
                     // Part of the answer goes out, as often as anybody looks.
-                    activity.answered();
+                    activity.live();
                     sleep(ASK_AGAIN / 2).await;
                 }
             });
             tokio::task::yield_now().await;
             advance(MOMENT);
             assert_eq!(timeout(MOMENT, slots.take()).await.is_ok(), goes, "held back: {is_held_back}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_body_goes_unless_that_comes_fast() {
+        for (is_live, goes) in [(false, true), (true, false)] {
+            let (slots, advance) = slots(1);
+            let slot = slots.take().await;
+            let activity = Arc::new(Activity::default());
+            let (holder, waiting) = (Arc::clone(&slots), Arc::clone(&activity));
+            tokio::spawn(async move {
+                let _work = waiting.begin();
+                waiting.await_body(true);
+                holder.silence(&waiting, HOUR).await;
+                drop(slot);
+            });
+            tokio::spawn(async move {
+                loop {
+                    if is_live {
+                        activity.live();
+                    }
+                    sleep(ASK_AGAIN / 2).await;
+                }
+            });
+            tokio::task::yield_now().await;
+            assert!(timeout(MOMENT, slots.take()).await.is_err(), "it has had no time yet");
+            advance(MOMENT);
+            assert_eq!(timeout(MOMENT, slots.take()).await.is_ok(), goes, "comes fast: {is_live}");
         }
     }
 

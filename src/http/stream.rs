@@ -47,7 +47,7 @@ impl Resumed {
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(_)) = written {
-            self.activity.answered();
+            self.activity.live();
         }
         written
     }

@@ -35,7 +35,7 @@ pub use names::{
     ClientName, CollectionName, ContentType, Disposition, Dotfiles, FileName, Invalid, MAX_COLLECTION_BYTES,
     MAX_FILE_NAME_BYTES, MAX_PATH_BYTES, MAX_SUBJECT_BYTES, MediaPath, Subject, changes_direction,
 };
-pub use networks::{MAX_NETWORKS, Networks, parse_network};
+pub use networks::{MAX_NETWORKS, Networks, are_nearly_all, parse_network};
 pub use pattern::{PathPattern, PatternError};
 pub use policy::{Expiry, MintPolicy, MintRefusal, MintWish};
 pub use template::{ClaimFault, LoginPolicy, PathTemplate, UnusableClaim, is_claim_name};

@@ -1,9 +1,9 @@
 //! The networks that a link may be bound to.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Most networks that one link may be bound to.
 pub const MAX_NETWORKS: usize = 16;
@@ -81,9 +81,24 @@ impl fmt::Debug for Networks<'_> {
     }
 }
 
-/// Reads a network, or a single address as a network of its own; `None` for anything else.
+/// Reads a network, or a single address as a network of its own; `None` for anything else. It is answered as addresses are
+/// compared: without host bits, and as IPv4 where it is IPv4 mapped into IPv6.
 pub fn parse_network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)).map(canonical)
+}
+
+/// Whether networks, as [`parse_network`] answers them, hold half of all addresses of a kind or more, all of them together: of
+/// IPv4, or of the IPv6 that is given out. Such networks tell no client from another.
+pub fn are_nearly_all(networks: &[IpNet]) -> bool {
+    let disjoint = IpNet::aggregate(&networks.to_vec());
+    [EVERY_IPV4, EVERY_IPV6].iter().any(|all| {
+        let share = |network: &IpNet| match network {
+            network if network.contains(all) => 1.0,
+            network if all.contains(network) => 0.5_f64.powi((network.prefix_len() - all.prefix_len()).into()),
+            _ => 0.0,
+        };
+        disjoint.iter().map(share).sum::<f64>() >= 0.5
+    })
 }
 
 /// Without host bits; IPv4 in IPv6's clothes as IPv4, because that is how addresses are compared.
@@ -100,6 +115,9 @@ fn canonical(network: IpNet) -> IpNet {
     }
 }
 
+const EVERY_IPV4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
+/// What has been given out of IPv6 (RFC 4291 §2.4, IANA's registry).
+const EVERY_IPV6: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3));
 /// Bits in front of an IPv4 address that is mapped into IPv6 (RFC 4291 §2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
 
@@ -138,5 +156,36 @@ mod tests {
         assert_eq!(Networks::parse(&[33, 4, 1, 2, 3, 4]), None);
         assert_eq!(Networks::parse(&[24, 4, 1, 2, 3]), None);
         assert_eq!(Networks::parse(&[]), None);
+    }
+
+    #[test]
+    fn networks_are_nearly_all_there_are_however_they_are_written_down() {
+        let parse = |list: &[&str]| list.iter().map(|text| parse_network(text).unwrap()).collect::<Vec<_>>();
+        let all_but_one_address: Vec<_> =
+            (1..=32).map(|bits| format!("{}/{bits}", Ipv4Addr::from(1 << (32 - bits)))).collect();
+        let all_but_one_address: Vec<_> = all_but_one_address.iter().map(String::as_str).collect();
+        for (list, expected) in [
+            (&["0.0.0.0/0"][..], true),
+            (&["10.0.0.0/8", "::/0"], true),
+            (&["0.0.0.0/1", "128.0.0.0/1"], true),
+            (&["0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "192.0.0.0/2"], true),
+            (&["0.0.0.0/2", "128.0.0.0/2"], true),
+            (&all_but_one_address, true),
+            (&["::ffff:0:0/96"], true),
+            (&["::ffff:0.0.0.0/97", "128.0.0.0/1"], true),
+            (&["2000::/3"], true),
+            (&["::/1", "8000::/1"], true),
+            (&["2000::/5", "2800::/5"], true),
+            // The same twice is no more than once, and so is what lies within.
+            (&["0.0.0.0/2", "0.0.0.0/2", "64.0.0.0/3", "64.0.0.0/4", "0.0.0.1/1"], true),
+            (&["0.0.0.0/2", "0.0.0.0/2", "64.0.0.0/3", "64.0.0.0/4"], false),
+            (&["2000::/5", "2000::/5", "2000::/6"], false),
+            (&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10"], false),
+            (&["104.16.0.0/13", "172.64.0.0/13", "162.158.0.0/15", "2606:4700::/32", "2a06:98c0::/29"], false),
+            (&["::ffff:10.0.0.0/104", "203.0.113.9", "2001:db8::1"], false),
+            (&[], false),
+        ] {
+            assert_eq!(are_nearly_all(&parse(list)), expected, "{list:?}");
+        }
     }
 }

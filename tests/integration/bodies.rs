@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -313,11 +313,12 @@ fn begin(linkgate: &Linkgate, key: &str, path: &str, length: usize, part: &[u8])
     stream
 }
 
-/// Reads an answer to its end.
-fn finish(mut stream: &UnixStream) -> Response {
+/// Reads an answer to its end, if there is one in time.
+fn finish_within(mut stream: &UnixStream, span: Duration) -> Option<Response> {
+    stream.set_read_timeout(Some(span)).unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    parse(&answer, "POST").unwrap_or_else(|| panic!("no answer: {}", String::from_utf8_lossy(&answer)))
+    (!answer.is_empty()).then(|| parse(&answer, "POST").unwrap())
 }
 
 #[test]
@@ -327,15 +328,26 @@ fn one_callers_large_bodies_keep_no_revocation_and_no_other_caller_waiting() {
     eventually("the client is known", || {
         linkgate.api_with(&other, "POST", "/v1/links", &json!({ "path": "a.txt" })).status == 201
     });
-    // More than one caller has room for, and none of them ends.
-    let begun: Vec<_> =
-        (0..12).map(|_| begin(&linkgate, &linkgate.mint_key, "/v1/links/batch", BODY, &vec![b' '; 1_000])).collect();
     let batch = json!({ "links": vec![json!({ "path": "a.txt" }); 1_000] });
-    assert_eq!(linkgate.api_with(&other, "POST", "/v1/links/batch", &batch).status, 200);
-    // The caller's own small requests are answered before any of the large ones.
-    linkgate.mint(&json!({ "path": "a.txt" }));
-    linkgate.revoke(&json!({ "subject": "u" }));
-    for answer in begun.iter().skip(4).map(finish) {
+    // More than one caller has room for, and none of them ends.
+    let begun: Vec<_> = std::thread::scope(|scope| {
+        let begin = || begin(&linkgate, &linkgate.mint_key, "/v1/links/batch", BODY, &vec![b' '; BODY / 2]);
+        let calls: Vec<_> = (0..12).map(|_| scope.spawn(begin)).collect();
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(linkgate.api_with(&other, "POST", "/v1/links/batch", &batch).status, 200);
+        // The caller's own small requests are answered before any of the large ones.
+        linkgate.mint(&json!({ "path": "a.txt" }));
+        linkgate.revoke(&json!({ "subject": "u" }));
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    // Room for four halves, and the one that goes on without: the others are refused, or give way to them.
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let finish = |stream| finish_within(stream, Duration::from_secs(8));
+        let calls: Vec<_> = begun.iter().map(|stream| scope.spawn(move || finish(stream))).collect();
+        calls.into_iter().filter_map(|call| call.join().unwrap()).collect()
+    });
+    assert!(answers.len() >= 7, "{}", answers.len());
+    for answer in answers {
         assert_eq!(answer.status, 503, "{}", answer.text());
         assert_eq!(answer.json()["type"], "urn:linkgate:problem:busy");
         assert!(answer.header("retry-after").is_some());
@@ -344,6 +356,39 @@ fn one_callers_large_bodies_keep_no_revocation_and_no_other_caller_waiting() {
     eventually("there is room again", || {
         linkgate.api_with(&linkgate.mint_key, "POST", "/v1/links/batch", &batch).status == 200
     });
+}
+
+#[test]
+fn large_bodies_that_come_all_at_once_are_all_answered() {
+    let linkgate = Builder::new().start();
+    let batch = json!({ "links": [{ "path": "a.txt" }] }).to_string();
+    let body = format!("{}{}", " ".repeat(BODY - batch.len()), batch);
+    let mint = || send(&linkgate, &linkgate.mint_key, "POST", "/v1/links/batch", body.as_bytes()).status;
+    let statuses: Vec<_> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..12).map(|_| scope.spawn(mint)).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    assert_eq!(statuses, [200; 12]);
+}
+
+#[test]
+fn bodies_that_are_begun_take_no_more_memory_than_their_room() {
+    let linkgate = Builder::new().start();
+    let batch = json!({ "links": [{ "path": "a.txt" }] });
+    let mint = || linkgate.api_with(&linkgate.mint_key, "POST", "/v1/links/batch", &batch).status;
+    assert_eq!(mint(), 200);
+    let (peak, now) = (Peak::begin(&linkgate), Instant::now());
+    let begun: Vec<_> = std::thread::scope(|scope| {
+        let begin = || begin(&linkgate, &linkgate.mint_key, "/v1/links/batch", BODY, &vec![b' '; 3 * MIB]);
+        let calls: Vec<_> = (0..40).map(|_| scope.spawn(begin)).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    // Room for two of the largest and for one that goes on without, and what is left of the smaller pieces of each.
+    assert!(peak.taken() < 36 * MIB, "{} MiB", peak.taken() / MIB);
+    // Who finds none has waited for 5 s.
+    assert!(now.elapsed() < Duration::from_secs(10), "{:?}", now.elapsed());
+    drop(begun);
+    eventually("there is room again", || mint() == 200);
 }
 
 #[test]

@@ -301,11 +301,38 @@ fn check_warns_of_proxies_that_are_trusted_with_too_much_or_without_a_chosen_add
         trial.findings(&[]).contains("everybody is in `trusted_proxies`")
     };
     assert!(trusts_all("\"0.0.0.0/0\"") && trusts_all("\"10.0.0.0/8\", \"::/0\""));
+    for halves in [["0.0.0.0/1", "128.0.0.0/1"], ["::/1", "8000::/1"], ["0.0.0.0/2", "128.0.0.0/2"]] {
+        assert!(trusts_all(&format!("{halves:?}").replace(['[', ']'], "")), "{halves:?}");
+    }
+    assert!(trusts_all("\"::ffff:0:0/96\"") && trusts_all("\"2000::/3\""));
     assert!(!trusts_all("\"unix\", \"10.0.0.0/8\"") && !trusts_all(""));
     for name in ["forwarded", "Forwarded"] {
         trial.write(&format!("[listen]\nclient_address_header = \"{name}\""));
         assert!(trial.errors(&[])[0].contains("client_address_header"), "{name}");
     }
+}
+
+#[test]
+fn check_and_the_log_warn_of_a_unix_socket_that_every_user_may_open() {
+    let trial = Trial::with_a_key("");
+    let said = |listen: &str| {
+        trial.write(&format!("public_url = \"http://localhost\"\n[listen]\n{listen}"));
+        trial.findings(&[])
+    };
+    let socket = |mode: &str| format!("api = \"unix:/run/linkgate.sock\"\nsocket_mode = \"{mode}\"");
+    let warns = |listen: &str| said(listen).contains("everybody on the machine may open the Unix sockets");
+    for mode in ["0666", "0777", "0662", "0002"] {
+        assert!(warns(&socket(mode)), "{mode}");
+    }
+    for mode in ["0660", "0600", "0664", "0775"] {
+        assert!(!warns(&socket(mode)), "{mode}");
+    }
+    assert!(!warns("socket_mode = \"0666\""), "there is no Unix socket");
+    let address = "say which address a client has";
+    assert!(!said(&socket("0666")).contains(address));
+    assert!(said(&format!("trusted_proxies = [\"unix\"]\n{}", socket("0666"))).contains(address));
+    let open = Builder::new().environment("LINKGATE_LISTEN__SOCKET_MODE", "0666").start();
+    eventually("it is in the log", || open.log().contains("everybody on the machine may open the Unix sockets"));
 }
 
 #[test]

@@ -49,6 +49,18 @@ fn requests_that_never_end_give_way_to_those_that_do() {
 }
 
 #[test]
+fn requests_whose_body_does_not_come_give_way_to_those_that_are_whole() {
+    let (linkgate, link) = site(&format!("connections = {SLOTS}"), "nginx", 5);
+    for (path, length) in [("/v1/links", 100), ("/v1/revocations", 100), ("/v1/links/batch", 4 << 20)] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}", linkgate.admin_key);
+        let body = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{{\"");
+        let _crowd = crowd(&linkgate, &format!("{head}\r\n{body}"));
+        let waited = wait(&linkgate, &link);
+        assert!(waited < Duration::from_secs(10), "{path}: {waited:?}");
+    }
+}
+
+#[test]
 fn answers_that_nobody_reads_give_way_to_those_that_are_wanted() {
     let (linkgate, link) = site(&format!("connections = {SLOTS}"), "direct", 20 << 20);
     let _crowd = crowd(&linkgate, &format!("GET {link} HTTP/1.1\r\nHost: test\r\n\r\n"));

@@ -1,6 +1,7 @@
 //! What one caller does, the others do not feel: each has its own part of what all share, and revoking has its own.
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -169,7 +170,7 @@ fn revoking_is_answered_while_slow_links_hold_every_slot() {
         let link = path_of(&minted.json());
         let _crowd: Vec<_> = (0..SLOTS)
             .map(|_| {
-                let mut stream = std::os::unix::net::UnixStream::connect(linkgate.socket()).unwrap();
+                let mut stream = UnixStream::connect(linkgate.socket()).unwrap();
                 stream.write_all(format!("GET {link} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
                 stream.read_exact(&mut [0; 16]).unwrap();
                 stream
@@ -232,4 +233,113 @@ fn strangers_with_unknown_keys_hold_few_connections_while_a_provider_hangs() {
     let waited = answers.iter().filter(|(_, took)| *took >= Duration::from_secs(3)).count();
     assert!(waited <= 64, "{answers:?}");
     assert!(answers.iter().all(|(status, _)| [401, 503].contains(status)), "{answers:?}");
+}
+
+/// Begins a request with a body of the largest size for each caller and path, sends so many bytes of it and then nothing more.
+fn stall(linkgate: &Linkgate, requests: &[(&str, &str)], sent: usize) -> Vec<UnixStream> {
+    let begin = |(key, path): &(&str, &str)| {
+        let mut stream = UnixStream::connect(linkgate.socket()).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            4 << 20
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // One that waits, or is given up meanwhile, does not take all of it.
+        stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        let _ = stream.write_all(&vec![b' '; sent]);
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = requests.iter().map(|request| scope.spawn(move || begin(request))).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn bodies_that_do_not_come_keep_no_other_caller_waiting() {
+    let signer = Signer::new("EdDSA", "one");
+    let server = KeyServer::publishing(&[&signer]);
+    let linkgate = site_with_logins(&server, "");
+    let other = linkgate.new_client("other", &["mint"]);
+    let bob = login(&signer, "bob");
+    let batch = |user: &str| json!({ "links": vec![json!({ "path": format!("users/{user}/a.jpg") }); 500] });
+    let timed = |key: &str, path: &str, body: &Value| {
+        let begun = Instant::now();
+        (linkgate.api_with(key, "POST", path, body).status, begun.elapsed())
+    };
+    eventually("the client is known", || timed(&other, "/v1/links/batch", &batch("x")).0 == 200);
+    let link = linkgate.api_with(&bob, "POST", "/v1/links", &batch("bob")["links"][0]).json()["url"].clone();
+    for (logins, each, sent, more) in
+        [(2, 2, 0, ""), (4, 3, 1_000, " "), (2, 100, 1_000, ""), (4, 2, 3 << 20, " "), (3, 12, 1 << 20, "")]
+    {
+        let mallories: Vec<_> = (0..logins).map(|number| login(&signer, &format!("mallory-{number}"))).collect();
+        let logins_and_a_client = mallories.iter().chain([&linkgate.mint_key]);
+        let of_each = |key| ["/v1/links/refresh", "/v1/links/batch"].map(|path| (key, path));
+        let requests: Vec<_> = logins_and_a_client.flat_map(|key: &String| of_each(key.as_str())).collect();
+        let stalled = stall(&linkgate, &requests.repeat(each), sent);
+        let what = format!("{logins} logins and a client, {each} times {sent} bytes, then {more:?}");
+        let trickle = || {
+            std::thread::sleep(Duration::from_millis(50));
+            stalled.iter().for_each(|mut stream| drop(stream.write(more.as_bytes())));
+        };
+        meanwhile(1, trickle, || {
+            for (key, path, body, status) in [
+                (&bob, "/v1/links/refresh", json!({ "links": [link] }), 200),
+                (&bob, "/v1/links/batch", batch("bob"), 200),
+                (&other, "/v1/links/batch", batch("x"), 200),
+                (&linkgate.admin_key, "/v1/revocations", json!({ "subject": "u" }), 201),
+            ] {
+                let (answered, took) = timed(key, path, &body);
+                assert_eq!(answered, status, "{what}: {path}");
+                assert!(took < Duration::from_millis(1_500), "{what}: {path} took {took:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn answers_that_are_not_read_keep_no_other_caller_waiting() {
+    let signer = Signer::new("EdDSA", "one");
+    let server = KeyServer::publishing(&[&signer]);
+    let linkgate = site_with_logins(&server, "");
+    let bob = login(&signer, "bob");
+    let batch = |user: &str, links: usize| {
+        let path = format!("users/{user}/{}{}.jpg", "p/".repeat(400), "f".repeat(100));
+        json!({ "links": vec![json!({ "path": path }); links] })
+    };
+    let mint = |links| linkgate.api_with(&bob, "POST", "/v1/links/batch", &batch("bob", links));
+    let minted = |links| mint(links).json()["results"].as_array().map(Vec::len);
+    assert_eq!(minted(1_000), Some(1_000));
+    let call = |number: usize| {
+        let user = format!("mallory-{}", number % 5);
+        let body = batch(&user, 1_000).to_string();
+        let head = format!(
+            "POST /v1/links/batch HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            login(&signer, &user),
+            body.len()
+        );
+        let mut stream = UnixStream::connect(linkgate.socket()).unwrap();
+        let _ = stream.write_all(&[head.as_bytes(), body.as_bytes()].concat());
+        stream
+    };
+    let unread: Vec<_> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..40).map(|number| scope.spawn(move || call(number))).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    // Those that have no room are refused by then.
+    std::thread::sleep(Duration::from_secs(8));
+    let begun = Instant::now();
+    assert_eq!(mint(10).status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // Who reads, however late, gets all of it, or an end before that.
+    for mut stream in unread {
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.starts_with(b"HTTP/1.1 200") || answer.starts_with(b"HTTP/1.1 503"));
+    }
+    assert_eq!(minted(1_000), Some(1_000));
 }

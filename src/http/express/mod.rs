@@ -89,7 +89,7 @@ where
             out.drain(..sent);
             return Ok(Some(Left { stream: stream.into_inner(), unsent: out, read: Vec::new() }));
         }
-        activity.answered();
+        activity.live();
         if is_last {
             return Ok(None);
         }
