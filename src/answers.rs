@@ -76,9 +76,9 @@ pub trait AnswerStore: Send + Sync {
         hold: Duration,
     ) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Puts a value in a place, for some time; whether it fits.
-    async fn keep(&self, place: &Place, value: &[u8], hold: Duration) -> Result<bool, StoreError>;
+    /// Puts a value in a place that is free or holds `over`, for some time; whether it is there now.
+    async fn keep(&self, place: &Place, value: &[u8], over: &[u8], hold: Duration) -> Result<bool, StoreError>;
 
-    /// Frees a place.
-    async fn release(&self, place: &Place) -> Result<(), StoreError>;
+    /// Frees a place that holds `over`.
+    async fn release(&self, place: &Place, over: &[u8]) -> Result<(), StoreError>;
 }

@@ -69,6 +69,7 @@ pub fn signals() -> Result<(watch::Receiver<bool>, watch::Receiver<()>)> {
             }
             if stop.send_replace(true) {
                 warn!("stopping at once");
+                crate::telemetry::finish();
                 std::process::exit(1);
             }
         }

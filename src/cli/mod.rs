@@ -160,8 +160,9 @@ fn is_switched_on(variable: &str) -> bool {
 
 /// Reads the command line; leaves with help or an error where that is what it comes to.
 fn parse() -> Cli {
-    let matches = takes_any_value(Cli::command()).get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let mut command = takes_any_value(Cli::command());
+    let matches = command.get_matches_mut();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
 /// Lets every option that has a value take the next word for it, however that begins: ids, subjects and files may begin
@@ -176,13 +177,13 @@ fn takes_any_value(command: clap::Command) -> clap::Command {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
+    process::install_crypto();
+    let Cli { common, command } = parse();
     if !is_switched_on(process::ALLOW_CORE_DUMPS)
         && let Err(error) = process::shut_memory()
     {
         say(&format!("warning: a core file of this process would hold its keys, and cannot be prevented: {error}"));
     }
-    process::install_crypto();
-    let Cli { common, command } = parse();
     let outcome = match command {
         Command::Serve(serve) => serve.run(&common),
         Command::Mint(mint) => mint.run(&common),

@@ -21,7 +21,7 @@ use super::state::{AppState, Evidence, Gap};
 use crate::clock::{Moment, UnixMillis};
 use crate::collection::Collection;
 use crate::edge::{DirectFile, EdgeReply, Extent, TOKEN_ID, Unsent, WrittenHead};
-use crate::revocation::{Denied, Download, Permit, admit, record};
+use crate::revocation::{Denied, Download, Permit, admit, latest_conceivable_issue, reach, record};
 use crate::token::{
     KeyId, Keyring, MAX_TOKEN_CHARS, Malformed, Presentation, Refusal, TokenBuffer, TokenId, UntrustedToken, verify,
 };
@@ -229,14 +229,17 @@ fn judge<'t, F: Fields + ?Sized>(
     let presentation =
         Presentation { now: now.wall, latest_issue: state.latest_issue(now), client_address, resumes: asked.resumes() };
     let verified = verify(token, collection.rules(), keyring, presentation).map_err(|refusal| {
-        let latest = || Presentation { latest_issue: state.latest_conceivable_issue(now), ..presentation };
-        let (problem, verdict) = match refusal {
-            Refusal::IssuedInTheFuture if is_right(text, collection, keyring, latest()) => {
-                (ProblemKind::CannotJudge, Verdict::Stale)
-            }
-            refusal => (Problem::from(refusal).kind(), refusal.into()),
-        };
-        Rejection { problem, verdict, token: Some(named) }
+        let reject = |problem, verdict| Undecided::Refused(Rejection { problem, verdict, token: Some(named) });
+        let is_right =
+            |latest_issue| is_right(text, collection, keyring, Presentation { latest_issue, ..presentation });
+        match refusal {
+            Refusal::IssuedInTheFuture => match anticipation(state, evidence, now, is_right) {
+                Anticipation::Impossible => reject(Problem::from(refusal).kind(), refusal.into()),
+                Anticipation::Possible => reject(ProblemKind::CannotJudge, Verdict::Stale),
+                Anticipation::Unknown => Undecided::Missing(Gap::Clock),
+            },
+            refusal => reject(Problem::from(refusal).kind(), refusal.into()),
+        }
     })?;
     let admitted =
         state.look(evidence, |view| admit(view, state.staleness, verified, now)).map_err(Undecided::Missing)?;
@@ -261,6 +264,33 @@ fn judge<'t, F: Fields + ?Sized>(
             verdict: denied.into(),
             token: Some(named),
         })),
+    }
+}
+
+/// Whether a link that is dated ahead of all that was heard of the store's time may count as made by now.
+enum Anticipation {
+    Impossible,
+    /// It may: the store's time was heard late, or its clock was set since.
+    Possible,
+    /// The store's clock says.
+    Unknown,
+}
+
+fn anticipation(
+    state: &AppState,
+    evidence: &Evidence,
+    now: Moment,
+    is_right: impl Fn(UnixMillis) -> bool,
+) -> Anticipation {
+    let bounds = state.signing.bounds;
+    // The time of a store in this process is not heard late.
+    if state.index.freshness().is_always() || !is_right(latest_conceivable_issue(now.wall, bounds)) {
+        return Anticipation::Impossible;
+    }
+    match evidence.clock() {
+        None => Anticipation::Unknown,
+        Some(Ok(clock)) if !is_right(reach(*clock, bounds)) => Anticipation::Impossible,
+        Some(_) => Anticipation::Possible,
     }
 }
 

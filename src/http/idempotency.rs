@@ -3,7 +3,7 @@
 //! An answer has a place, made of who asks and the key. While a request is under way its place is claimed; what it was
 //! answered with is kept there, sealed, and given again. Only answers that did something are kept: a request that failed
 //! may be sent again and is then looked at anew. So is one whose answer had to make [room](crate::answers) for newer ones,
-//! or says what is no longer so: to a caller with other rights, of a revocation that is gone, of an API key that opens nothing.
+//! or says what is no longer true: to a caller with other rights, of a revocation that is gone, of an API key that opens nothing.
 //!
 //! A request that has a claim is carried out to its end, although its caller may have left: who asks again gets its answer.
 
@@ -140,7 +140,7 @@ impl Keyed {
         }
         let response = while_claimed(&*state.answers, &self.place, &claim, work).await;
         if !response.status().is_success() {
-            state.answers.release(&self.place).await?;
+            state.answers.release(&self.place, &claim).await?;
             return Ok(response);
         }
         let (head, body) = response.into_parts();
@@ -148,25 +148,25 @@ impl Keyed {
         let kept = sealed::wrap(&state.signing.keyring.load(), &self.purpose(), random(), &Kept::write(&head, &body));
         let kept = [self.about.bytes().as_slice(), &kept].concat();
         // It was done all the same: to say otherwise would have it done twice.
-        match state.answers.keep(&self.place, &kept, KEPT_FOR).await {
+        match state.answers.keep(&self.place, &kept, &claim, KEPT_FOR).await {
             Ok(true) => {}
             Ok(false) => {
                 debug!("an answer is larger than all that may be kept for its caller: its key will be answered anew");
-                let _ = state.answers.release(&self.place).await;
+                let _ = state.answers.release(&self.place, &claim).await;
             }
             Err(error) => {
                 warn!(%error, "an answer could not be kept: the same key will be answered anew");
-                let _ = state.answers.release(&self.place).await;
+                let _ = state.answers.release(&self.place, &claim).await;
             }
         }
         Ok(Response::from_parts(head, Body::from(body)))
     }
 
     /// What was answered before; `None` when that was to a caller with other rights, who may not have it any more, and when
-    /// it is no longer so.
+    /// it is no longer true.
     ///
     /// # Errors
-    /// While there is no answer yet, when it was to something else, and when the store does not say whether it is still so.
+    /// While there is no answer yet, when it was to something else, and when the store does not say whether it still is.
     async fn answered(&self, state: &AppState, known: &[u8]) -> Result<Option<Response<Body>>, Problem> {
         let reused = |why| Problem::new(ProblemKind::IdempotencyKeyReused).detail(why);
         let Some((about, sealed)) = About::read(known) else {
@@ -192,7 +192,7 @@ impl Keyed {
                 "What was answered to this Idempotency-Key can no longer be read: its key is gone. Use a new one.",
             ));
         };
-        Ok(if kept.is_so(state).await? { kept.into_response() } else { None })
+        Ok(if kept.is_true(state).await? { kept.into_response() } else { None })
     }
 
     /// An answer is good for its place only.
@@ -208,7 +208,7 @@ async fn while_claimed<T>(answers: &dyn AnswerStore, place: &Place, claim: &[u8]
         match tokio::time::timeout(RENEWED_EVERY, &mut work).await {
             Ok(done) => return done,
             Err(_) => {
-                if let Err(error) = answers.keep(place, claim, CLAIMED_FOR).await {
+                if let Err(error) = answers.keep(place, claim, claim, CLAIMED_FOR).await {
                     debug!(%error, "a request that takes long could not say that it is under way");
                 }
             }
@@ -294,7 +294,7 @@ impl<'k> Kept<'k> {
     }
 
     /// Whether what was made is still there: a revocation, which takes effect here from now on, or an API key.
-    async fn is_so(&self, state: &AppState) -> Result<bool, StoreError> {
+    async fn is_true(&self, state: &AppState) -> Result<bool, StoreError> {
         let location = str::from_utf8(self.location).unwrap_or_default();
         if let Some(id) = location.strip_prefix(revocations::PATH).and_then(|rest| rest.strip_prefix('/')) {
             return match id.parse() {
@@ -372,12 +372,12 @@ mod tests {
             Ok(None)
         }
 
-        async fn keep(&self, _: &Place, _: &[u8], hold: Duration) -> Result<bool, StoreError> {
+        async fn keep(&self, _: &Place, _: &[u8], _: &[u8], hold: Duration) -> Result<bool, StoreError> {
             self.0.lock().unwrap().push(hold);
             Ok(true)
         }
 
-        async fn release(&self, _: &Place) -> Result<(), StoreError> {
+        async fn release(&self, _: &Place, _: &[u8]) -> Result<(), StoreError> {
             Ok(())
         }
     }

@@ -59,6 +59,7 @@ pub struct Evidence {
     /// Whether the store was asked to count, and what it said if it could.
     was_counted: bool,
     tally: Option<Tally>,
+    clock: Option<Result<UnixMillis, StoreError>>,
 }
 
 /// What a judgement needs to be asked before it can end.
@@ -66,6 +67,8 @@ pub struct Evidence {
 pub enum Gap {
     Answers(Questions),
     Tally(Download),
+    /// What the store's clock shows.
+    Clock,
 }
 
 impl Evidence {
@@ -79,6 +82,11 @@ impl Evidence {
         self.was_counted
     }
 
+    /// What the store's clock shows, where it was asked.
+    pub const fn clock(&self) -> Option<&Result<UnixMillis, StoreError>> {
+        self.clock.as_ref()
+    }
+
     /// Asks the store.
     pub async fn fill(&mut self, gap: Gap, store: &dyn RevocationStore) {
         match gap {
@@ -90,6 +98,7 @@ impl Evidence {
                 }
                 (self.was_counted, self.tally) = (true, counted.ok());
             }
+            Gap::Clock => self.clock = Some(store.clock().await),
         }
     }
 }
@@ -111,15 +120,6 @@ impl AppState {
     /// The latest issue of a link that counts as made by now.
     pub fn latest_issue(&self, now: Moment) -> UnixMillis {
         self.index.store_time().latest_issue(now, self.signing.bounds)
-    }
-
-    /// The latest issue of a link that may count as made by now, whatever has been heard of the store's time.
-    pub fn latest_conceivable_issue(&self, now: Moment) -> UnixMillis {
-        // The time of a store in this process is not heard late.
-        if self.index.freshness().is_always() {
-            return self.latest_issue(now);
-        }
-        self.index.store_time().latest_conceivable_issue(now, self.signing.bounds)
     }
 
     /// The times by which links are made now.

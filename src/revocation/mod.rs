@@ -33,7 +33,7 @@ mod store;
 mod target;
 
 pub use freshness::{Freshness, OnStale, StalenessPolicy};
-pub use horizon::StoreTime;
+pub use horizon::{StoreTime, latest_conceivable_issue, reach};
 pub use index::{Change, Index, IndexCounts, Replaced};
 pub use judge::{Bearings, Denied, Permit, RevocationView, Tally, admit, covering, covers, issue_time, last_lifted};
 pub use list::{DEFAULT_PAGE, ListQuery, MAX_PAGE, Page, PageCursor};

@@ -31,6 +31,9 @@ pub trait RevocationStore: Send + Sync {
     /// Waits until the store's time has come so far, and sees to it that it never goes back behind that.
     async fn reach(&self, time: UnixMillis) -> Result<(), StoreError>;
 
+    /// What the store's clock shows now.
+    async fn clock(&self) -> Result<UnixMillis, StoreError>;
+
     /// Lifts a revocation; others that cover the same target go on biting. `None` when there is none of that id.
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError>;
 
@@ -67,16 +70,17 @@ pub trait RevocationStore: Send + Sync {
 }
 
 /// Lifts a revocation and leaves a trace of that, by which a stable link that was covered comes back as another one. The
-/// trace reaches as far as "until now" does: a link may be dated ahead.
+/// trace reaches as far as "until now" does, for a link may be dated ahead; and it is there first, or a link could come back
+/// meanwhile.
 ///
 /// # Errors
 /// When the store did not lift it. That no trace could be left is no error: the same link comes back then.
 pub async fn lift(store: &dyn RevocationStore, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
-    let Some(lifted) = store.reinstate(id).await? else { return Ok(None) };
+    let Some(found) = store.find(id).await? else { return Ok(None) };
     let trace = Proposal {
         id: RevocationId::new(random()),
-        kind: lifted.kind,
-        target: Target::Lifted(Box::new(lifted.target.clone())),
+        kind: found.kind,
+        target: Target::Lifted(Box::new(found.target)),
         issued_before: IssuedBefore::Now,
         expires_at: None,
         reason: None,
@@ -84,9 +88,9 @@ pub async fn lift(store: &dyn RevocationStore, id: &RevocationId) -> Result<Opti
         link_expiry: None,
     };
     if let Err(error) = store.revoke(trace, None).await {
-        warn!(%error, %id, "a revocation was lifted without a trace: stable links that it covered come back as they were");
+        warn!(%error, %id, "a revocation is lifted without a trace: stable links that it covers come back as they were");
     }
-    Ok(Some(lifted))
+    store.reinstate(id).await
 }
 
 /// A revocation that the store has taken, where it stands in the store's order, and how safe it is.

@@ -13,6 +13,8 @@ use super::DEED;
 
 /// Lines that may wait to be written.
 const LINES: usize = 4_096;
+/// How soon room in a full queue is looked for again.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// Takes lines; never waits and never fails.
 pub struct Queue {
@@ -47,9 +49,16 @@ impl Queue {
     /// Waits for so long at most until everything that was pushed has been written.
     pub fn flush(&self, patience: Duration) {
         let (done, is_done) = sync_channel(1);
-        if self.entries.try_send(Entry::Flush(done)).is_ok() {
-            let _ = is_done.recv_timeout(patience);
+        // A full queue has room in a moment, or never.
+        let mut waited = Duration::ZERO;
+        while self.entries.try_send(Entry::Flush(done.clone())).is_err() {
+            if waited >= patience {
+                return;
+            }
+            std::thread::sleep(AGAIN);
+            waited += AGAIN;
         }
+        let _ = is_done.recv_timeout(patience.saturating_sub(waited));
     }
 
     /// Lines that were not written, since the start.
@@ -71,21 +80,26 @@ impl Write for &Queue {
 }
 
 fn write(mut out: impl Write, entries: &Receiver<Entry>, dropped: &AtomicU64) {
-    let mut known = 0;
-    for entry in entries {
+    let (mut known, mut works) = (0, false);
+    loop {
+        let entry = entries.try_recv().or_else(|_| {
+            // How many are missing goes the same way, so not before there is room for it.
+            let all = dropped.load(Ordering::Relaxed);
+            if all > known && works {
+                warn!(target: DEED, lines = all - known, "lines of the log could not be written");
+                known = all;
+            }
+            entries.recv()
+        });
         match entry {
-            Entry::Line(line) => {
-                if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+            Ok(Entry::Line(line)) => {
+                works = out.write_all(&line).and_then(|()| out.flush()).is_ok();
+                if !works {
                     dropped.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                }
-                let all = dropped.load(Ordering::Relaxed);
-                if all > known {
-                    warn!(target: DEED, lines = all - known, "lines of the log could not be written");
-                    known = all;
                 }
             }
-            Entry::Flush(done) => drop(done.try_send(())),
+            Ok(Entry::Flush(done)) => drop(done.try_send(())),
+            Err(_) => return,
         }
     }
 }

@@ -144,11 +144,11 @@ fn no_caller_and_no_party_ever_takes_more_than_its_budget_in_a_redis() {
         let name = format!("name{}", draw(6));
         let value = if draw(8) == 0 { String::new() } else { "v".repeat(1 + draw(900) as usize) };
         let life = if draw(2) == 0 { "3600000".to_owned() } else { (1 + draw(300)).to_string() };
-        let only_if_free = if draw(2) == 0 { "1" } else { "" };
-        let over = if draw(4) == 0 { value.as_str() } else { "" };
+        let known = redis.cli(&["HGET", &own, &name]);
+        let over = if draw(2) == 0 { "" } else { known.get(14..).unwrap_or_default() };
         let words = [EACH.to_string(), ALL.to_string(), "320".to_owned()];
         let arguments = [&["EVALSHA", &script, "4"][..], &keys.each_ref().map(String::as_str)];
-        let arguments = [&arguments.concat()[..], &[&caller, &name, &value, &life, only_if_free, over]].concat();
+        let arguments = [&arguments.concat()[..], &[&caller, &name, &value, &life, over]].concat();
         let answer = redis.cli(&[&arguments[..], &words.each_ref().map(String::as_str)].concat());
         let is_kept = answer.lines().last() == Some("1");
         assert!(is_kept || ["0", ""].contains(&answer.lines().last().unwrap_or_default()), "{answer}");

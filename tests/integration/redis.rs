@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::eventually;
-use crate::support::linkgate::{Builder, Linkgate, path_of};
+use crate::support::linkgate::{Builder, Linkgate, path_of, repository_file};
 use crate::support::redis::Redis;
 
 fn verifier(redis: &Redis) -> Linkgate {
@@ -141,4 +141,28 @@ fn serving_while_stale_is_a_choice() {
     redis.stop();
     eventually("it is stale", || linkgate.get("/readyz").status == 503);
     assert_eq!((linkgate.get(&path).status, linkgate.get(&revoked).status), (200, 410));
+}
+
+/// Where the first answer of the store is lost, a revocation is written once more, with its id.
+#[test]
+fn a_revocation_that_was_written_twice_is_lifted_as_one_is() {
+    let redis = Redis::start();
+    let linkgate = Builder::following(&redis.url()).start();
+    linkgate.file("a.txt", b"x");
+    let link = path_of(&linkgate.mint(&json!({ "path": "a.txt", "subject": "ann" })));
+    let script = ["prelude", "revoke"].map(|name| repository_file(&format!("src/revocation/redis/scripts/{name}.lua")));
+    let keys = ["t", "c", "m", "s", "r", "i", "o", "x", "g"].map(|key| format!("linkgate:{{rv}}:{key}"));
+    let id = "rev_AAAAAAAAAAAAAAAAAAAAAA";
+    let record = format!(r#"{{"id":"{id}","kind":"subject","member":"s:ann","created_by":"t","reason":null}}"#);
+    let words = ["600000", id, "s:ann", "", "", "", "3600000", "86400000", &record, "4000", "0", ""];
+    for _ in 0..2 {
+        let script = script.concat();
+        let answer = redis.cli(&[&["EVAL", &script, "9"][..], &keys.each_ref().map(String::as_str), &words].concat());
+        assert!(!answer.contains("ERR"), "{answer}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    eventually("it is revoked", || linkgate.status(&link) == 410);
+    linkgate.reinstate(&json!({ "id": id }));
+    eventually("it works again", || linkgate.status(&link) == 200);
+    assert_eq!(redis.cli(&["ZSCORE", "linkgate:{rv}:c", "s:ann"]), "");
 }

@@ -66,14 +66,14 @@ struct Put {
     is_kept: bool,
 }
 
-/// Puts a value in a place until its end, or frees the place. With `only_over`, what is there is left alone unless it is that.
+/// Puts a value in a place until its end, or frees the place. What is there is left alone unless it is `over`.
 fn put(
     database: &Database,
     place: &Place,
     value: Option<(UnixMillis, &[u8])>,
     budget: Budget,
     now: UnixMillis,
-    only_over: Option<&[u8]>,
+    over: &[u8],
 ) -> Result<Put, StoreError> {
     let party = place.party.letter();
     let caller = format!("{party}:{}", place.caller);
@@ -83,9 +83,7 @@ fn put(
     {
         let mut tables = Tables::open(&transaction)?;
         before = tables.alive(&caller, &place.name, now)?;
-        if let (Some(over), Some(known)) = (only_over, &before)
-            && known != over
-        {
+        if before.as_ref().is_some_and(|known| known != over) {
             return Ok(Put { before, is_kept: false });
         }
         tables.remove(&caller, &place.name)?;
@@ -199,17 +197,16 @@ impl EmbeddedStore {
         &self,
         place: &Place,
         value: Option<(&[u8], Duration)>,
-        only_over: Option<&[u8]>,
+        over: &[u8],
     ) -> Result<Put, StoreError> {
         let place = place.clone();
         let value = value.map(|(value, hold)| (value.to_vec(), hold));
-        let only_over = only_over.map(<[u8]>::to_vec);
+        let over = over.to_vec();
         let _turn = self.inner.keepers.acquire().await.map_err(|closed| StoreError::Failed(closed.to_string()))?;
         self.run(move |inner| {
             let now = inner.clock.now().wall;
             let value = value.as_ref().map(|(value, hold)| (now.plus(*hold), value.as_slice()));
-            let only_over = only_over.as_deref();
-            let put = |database: &Database| put(database, &place, value, place.party.budget(), now, only_over);
+            let put = |database: &Database| put(database, &place, value, place.party.budget(), now, &over);
             inner.answers.write(put, |put| put)
         })
         .await
@@ -225,16 +222,16 @@ impl AnswerStore for EmbeddedStore {
         over: Option<&[u8]>,
         hold: Duration,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let put = self.put_answer(place, Some((value, hold)), Some(over.unwrap_or_default())).await?;
+        let put = self.put_answer(place, Some((value, hold)), over.unwrap_or_default()).await?;
         Ok(put.before.filter(|_| !put.is_kept))
     }
 
-    async fn keep(&self, place: &Place, value: &[u8], hold: Duration) -> Result<bool, StoreError> {
-        Ok(self.put_answer(place, Some((value, hold)), None).await?.is_kept)
+    async fn keep(&self, place: &Place, value: &[u8], over: &[u8], hold: Duration) -> Result<bool, StoreError> {
+        Ok(self.put_answer(place, Some((value, hold)), over).await?.is_kept)
     }
 
-    async fn release(&self, place: &Place) -> Result<(), StoreError> {
-        self.put_answer(place, None, None).await.map(|_| ())
+    async fn release(&self, place: &Place, over: &[u8]) -> Result<(), StoreError> {
+        self.put_answer(place, None, over).await.map(|_| ())
     }
 }
 
@@ -262,7 +259,7 @@ mod tests {
         let (_folder, database) = database();
         let (place, budget) = (place(Party::Clients, "a", "n"), Party::Clients.budget());
         let claim = |at: u64, end| {
-            put(&database, &place, Some((UnixMillis(end), b"v")), budget, UnixMillis(at), Some(b"")).unwrap().before
+            put(&database, &place, Some((UnixMillis(end), b"v")), budget, UnixMillis(at), b"").unwrap().before
         };
         assert_eq!(claim(1, 10), None);
         assert_eq!(claim(10, 20), Some(b"v".to_vec()));
@@ -271,14 +268,13 @@ mod tests {
         assert!(any_over(&database, UnixMillis(21)).unwrap());
         forget(&database, UnixMillis(21)).unwrap();
         assert!(!any_over(&database, UnixMillis(21)).unwrap());
-        let kept = put(&database, &place, Some((UnixMillis(50), b"w")), budget, UnixMillis(22), None).unwrap();
+        let kept = put(&database, &place, Some((UnixMillis(50), b"w")), budget, UnixMillis(22), b"").unwrap();
         assert_eq!(kept, Put { before: None, is_kept: true });
-        let freed = put(&database, &place, None, budget, UnixMillis(23), None).unwrap();
+        let freed = put(&database, &place, None, budget, UnixMillis(23), b"w").unwrap();
         assert_eq!(freed, Put { before: Some(b"w".to_vec()), is_kept: false });
         assert_eq!(claim(24, 30), None);
-        let over = |known: &[u8]| {
-            put(&database, &place, Some((UnixMillis(40), b"x")), budget, UnixMillis(25), Some(known)).unwrap()
-        };
+        let over =
+            |known: &[u8]| put(&database, &place, Some((UnixMillis(40), b"x")), budget, UnixMillis(25), known).unwrap();
         assert_eq!(over(b"w"), Put { before: Some(b"v".to_vec()), is_kept: false });
         assert_eq!(over(b"v"), Put { before: Some(b"v".to_vec()), is_kept: true });
         assert_eq!(over(b"v"), Put { before: Some(b"x".to_vec()), is_kept: false });
@@ -317,7 +313,10 @@ mod tests {
                 let place = place(Party::ALL[party], &caller.to_string(), &name.to_string());
                 let value = vec![7; size];
                 let wish = (chance > 30).then_some((now.plus(Duration::from_millis(life)), value.as_slice()));
-                let done = put(&database, &place, wish, BUDGET, now, only_if_free.then_some(b"".as_slice())).unwrap();
+                let known = Tables::open(&database.begin_write().unwrap()).unwrap().alive(
+                    &format!("{}:{}", place.party.letter(), place.caller), &place.name, now).unwrap();
+                let over = known.filter(|_| !only_if_free).unwrap_or_default();
+                let done = put(&database, &place, wish, BUDGET, now, &over).unwrap();
                 prop_assert!(!done.is_kept || cost(&value) <= BUDGET.each);
                 if chance % 10 == 0 {
                     forget(&database, now).unwrap();

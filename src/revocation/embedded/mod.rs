@@ -166,6 +166,10 @@ impl RevocationStore for EmbeddedStore {
         Ok(())
     }
 
+    async fn clock(&self) -> Result<UnixMillis, StoreError> {
+        Ok(self.inner.clock.now().wall)
+    }
+
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
         let id = id.clone();
         self.run(move |inner| inner.write(|database| tables::remove(database, &id))).await

@@ -9,14 +9,14 @@ use crate::answers::{AnswerStore, ENTRY_BYTES, Place};
 use crate::revocation::StoreError;
 
 impl RedisStore {
-    /// Puts a value in a place, or frees it: the value that was there, and whether the new one is there now. With `only_over`
-    /// only where that is the value, or there is none.
+    /// Puts a value in a place that is free or holds `over`, or frees it: the value that was there, and whether the new one is
+    /// there now.
     async fn put_answer(
         &self,
         place: &Place,
         value: &[u8],
         hold: Duration,
-        only_over: Option<&[u8]>,
+        over: &[u8],
     ) -> Result<(Vec<u8>, bool), StoreError> {
         let keys = self.inner.keys.answers(place.party, &place.caller);
         let budget = place.party.budget();
@@ -29,8 +29,7 @@ impl RedisStore {
                     .arg(&place.name)
                     .arg(value)
                     .arg(hold.as_millis() as u64)
-                    .arg(if only_over.is_some() { "1" } else { "" })
-                    .arg(only_over.unwrap_or_default())
+                    .arg(over)
                     .arg(budget.each)
                     .arg(budget.all)
                     .arg(ENTRY_BYTES)
@@ -51,16 +50,16 @@ impl AnswerStore for RedisStore {
         hold: Duration,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let over = over.unwrap_or_default();
-        let (known, is_put) = self.put_answer(place, value, hold, Some(over)).await?;
+        let (known, is_put) = self.put_answer(place, value, hold, over).await?;
         // Where the first reply was lost, what is there may be this very claim.
         Ok((!is_put && known != value).then_some(known))
     }
 
-    async fn keep(&self, place: &Place, value: &[u8], hold: Duration) -> Result<bool, StoreError> {
-        Ok(self.put_answer(place, value, hold, None).await?.1)
+    async fn keep(&self, place: &Place, value: &[u8], over: &[u8], hold: Duration) -> Result<bool, StoreError> {
+        Ok(self.put_answer(place, value, hold, over).await?.1)
     }
 
-    async fn release(&self, place: &Place) -> Result<(), StoreError> {
-        self.put_answer(place, &[], Duration::ZERO, None).await.map(|_| ())
+    async fn release(&self, place: &Place, over: &[u8]) -> Result<(), StoreError> {
+        self.put_answer(place, &[], Duration::ZERO, over).await.map(|_| ())
     }
 }

@@ -70,8 +70,8 @@ impl Cache {
         Self { path: folder.join(FILE_NAME), store: format!("{address} {key_prefix}") }
     }
 
-    /// Writes the index down as it was at a position, where it had been complete `age` before `now`; unless the store may lack
-    /// something of what was copied, which `is_in_store` is asked for then.
+    /// Writes the index down as it was at a position, where it had been complete `age` before `now`. Writes nothing where
+    /// `is_in_store`, asked once the copy is made, says that the store may lack some of it.
     ///
     /// # Errors
     /// When the disk does not take it; the snapshot before stays.

@@ -15,7 +15,7 @@ use super::restore::{self, Ground, PROBATION};
 use super::snapshot::{self, Header, Standing};
 use super::stream::{self, Position, Reply};
 use super::topology::Connected;
-use super::{Inner, STREAM_RETENTION, cache, fleet, records, scripts};
+use super::{CHECK_INTERVAL, ELSEWHERE, Inner, STREAM_RETENTION, cache, fleet, records, scripts};
 use crate::clock::{Moment, UnixMillis};
 use crate::entropy::random;
 use crate::revocation::StoreError;
@@ -24,8 +24,6 @@ use crate::revocation::StoreError;
 const BLOCK: Duration = Duration::from_millis(500);
 /// When a blocking read counts as lost.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the sets are looked at for being whole: more often than reads that bring nothing end.
-const CHECK_INTERVAL: Duration = Duration::from_millis(400);
 /// Pause after a read that brought something: bounds what many followers cost the server.
 const COALESCE: Duration = Duration::from_millis(5);
 /// How often every process tries to beat.
@@ -44,7 +42,15 @@ const PROBATION_POLL: Duration = Duration::from_millis(50);
 /// Follows for as long as the process runs; a process that asks for each judgement only looks after the store.
 pub async fn run(inner: &Arc<Inner>) {
     if inner.follows {
-        tokio::join!(follow(inner), beat(inner), sweep(inner), prune(inner), fleet::run(inner), save(inner));
+        tokio::join!(
+            follow(inner),
+            beat(inner),
+            sweep(inner),
+            prune(inner),
+            fleet::run(inner),
+            save(inner),
+            inner.keep_word()
+        );
     } else {
         tokio::join!(look_after(inner), beat(inner), sweep(inner));
     }
@@ -76,18 +82,11 @@ async fn look_after(inner: &Inner) {
     }
 }
 
-/// Looks at the server's clock: the last entry of the stream may be as old as a beat. A user may have no right to.
+/// Looks at the server's clock: the last entry of the stream may be as old as a beat.
 async fn see_clock(inner: &Inner, epoch: &str) {
-    let clock = inner.questions.run(async |mut connection| redis::cmd("TIME").query_async(&mut connection).await).await;
-    if let Ok((seconds, micros)) = clock {
-        let clock = time(seconds, micros);
+    if let Ok(clock) = records::clock(&inner.questions).await {
         inner.index.store_time().see(epoch, clock, inner.clock.now(), inner.bounds);
     }
-}
-
-/// What TIME answers.
-const fn time(seconds: u64, micros: u64) -> UnixMillis {
-    UnixMillis(seconds * 1000 + micros / 1000)
 }
 
 /// Waits while a store that was set up on empty ground is on probation, and answers where it comes from; where it is not
@@ -158,7 +157,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     };
     let mut position = match (known, history) {
         (Some(position), Some(History::Continuous)) => position,
-        _ => join(inner, &mut connection, header, history).await?,
+        _ => join(inner, &mut connection, header, history, generation).await?,
     };
     // Whoever has nothing of its own to go by must not judge while what was lost is still being written back.
     let is_newcomer = history.is_none();
@@ -184,7 +183,7 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
     let mut checked: Option<Moment> = None;
     loop {
         if inner.topology.generation() != generation {
-            return Err(StoreError::Unreachable(records::ELSEWHERE.into()));
+            return Err(StoreError::Unreachable(ELSEWHERE.into()));
         }
         let asked = inner.clock.now();
         let wants_header = checked.is_none_or(|at| asked.since(at) >= CHECK_INTERVAL);
@@ -215,7 +214,6 @@ async fn session(inner: &Inner) -> Result<std::convert::Infallible, StoreError> 
             }
             inner.index.store_time().note_lost_counts(header.counts_lost);
             inner.note_lineage(header.lineage().unwrap_or_default());
-            inner.settle_debts(&position).await?;
         }
         drained = is_drained.then_some(asked);
         if is_drained && proves {
@@ -285,6 +283,7 @@ async fn join(
     connection: &mut MultiplexedConnection,
     mut header: Header,
     history: Option<History>,
+    generation: u64,
 ) -> Result<Position, StoreError> {
     if !header.whole {
         header = make_whole(inner, header, history).await?;
@@ -326,6 +325,10 @@ async fn join(
     *inner.last_load.lock() = Some((took, counts.links + counts.cut_offs));
     inner.has_gap.store(false, Ordering::Relaxed);
     let lost = inner.find_lost(&position).await?;
+    // What was found out may be true of another server than the one that was loaded.
+    if inner.topology.generation() != generation {
+        return Err(StoreError::Unreachable(ELSEWHERE.into()));
+    }
     let replaced = inner.replace_index(loaded, &position, &lost);
     tokio::task::spawn_blocking(|| replaced.free());
     inner.note_lineage(lineage);
@@ -412,10 +415,9 @@ pub async fn beat_once(inner: &Inner) -> Result<(), StoreError> {
 
 /// Asks the Sentinels whether ours is the master; answers a time by its clock that had come when they were asked.
 async fn vouch(inner: &Inner) -> Result<UnixMillis, StoreError> {
-    let (seconds, micros): (u64, u64) =
-        inner.link.run(async |mut connection| redis::cmd("TIME").query_async(&mut connection).await).await?;
-    records::vouch_for(inner, &inner.link).await?;
-    Ok(time(seconds, micros))
+    let time = records::clock(&inner.link).await?;
+    inner.vouch_for(&inner.link).await?;
+    Ok(time)
 }
 
 async fn sweep(inner: &Inner) {

@@ -52,7 +52,7 @@ impl Keys {
 
     /// Hash: e epoch, a the epochs it descends from, n count of writes, w stream id of the last of them, l last stream
     /// id, v layout, b until when it is vouched for, k until when links are dated whose counts are lost, u the latest time
-    /// that was told, i the run id of the server that wrote last, h how far "until now" reaches at least, y on probation
+    /// that was told, i which server wrote last, h how far "until now" reaches at least, y on probation
     /// until then, o an epoch that is missed, z being restored, and for each who restores, until when.
     pub fn meta(&self) -> &str {
         &self.all[2]

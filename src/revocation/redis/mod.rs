@@ -12,7 +12,7 @@
 //! | `own` | what this process answered for, until the stream has brought it |
 //! | `restore` | setting up, and writing back what was lost |
 //! | `cache`, `memory` | what is kept on this machine's disk |
-//! | `records`, `ask`, `clients` | what is asked and written for people, for one judgement, for the API |
+//! | `records`, `ask`, `clients`, `answers` | what is asked and written for people, for one judgement, for the API |
 //! | `fleet` | who has come how far |
 //! | `examine` | what is wrong with a Redis, for operators |
 
@@ -60,7 +60,7 @@ use self::fleet::Membership;
 use self::footing::Footing;
 use self::keys::{Keys, StreamId};
 use self::memory::{ANY, Lineage, Memory};
-use self::own::Debt;
+use self::own::{Debt, Own};
 use self::records::Written;
 use self::restore::Ground;
 use self::snapshot::Header;
@@ -83,6 +83,10 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 const STREAM_RETENTION: Duration = Duration::from_secs(3600);
 /// How long an answer to a revocation waits until this process has applied it itself.
 const APPLY_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often the sets are looked at for being whole: more often than reads that bring nothing end.
+const CHECK_INTERVAL: Duration = Duration::from_millis(400);
+/// Why a connection, or what was asked over it, counts no more.
+const ELSEWHERE: &str = "the Sentinels name another master now";
 
 /// How a Redis is reached and used.
 #[derive(Clone, PartialEq, Eq)]
@@ -156,8 +160,8 @@ struct Inner {
     telling: tokio::sync::Mutex<()>,
     /// The last stream entry this process has applied.
     applied: watch::Sender<Option<Position>>,
-    /// Revocations of our own that bite here before the stream has brought them.
-    unseen: Mutex<Vec<Debt>>,
+    /// What this process answers for.
+    own: Mutex<Own>,
     /// The stream did not lead on from the last entry that was applied.
     has_gap: AtomicBool,
     /// What this process knows and may not write back: it must not be forgotten when everything is loaded anew.
@@ -218,7 +222,7 @@ impl RedisStore {
             clients_seen: Mutex::default(),
             telling: tokio::sync::Mutex::default(),
             applied: watch::Sender::new(None),
-            unseen: Mutex::default(),
+            own: Mutex::default(),
             has_gap: AtomicBool::new(false),
             keeps_own: AtomicBool::new(false),
             restored: Mutex::new(None),
@@ -293,6 +297,17 @@ impl Inner {
         self.bounds.skew().as_millis() as u64
     }
 
+    /// Makes sure that a link leads to the Redis that everybody writes to, as the Sentinels say now.
+    ///
+    /// # Errors
+    /// When they do not say so.
+    async fn vouch_for(&self, link: &Link) -> Result<(), StoreError> {
+        if !self.topology.is_watched() || link.leads_to(self.topology.vouch().await?).await {
+            return Ok(());
+        }
+        Err(StoreError::Unreachable(ELSEWHERE.into()))
+    }
+
     /// Reads the header over the connection for short commands.
     async fn header(&self) -> Result<Header, StoreError> {
         let answered = self.link.run(async |mut connection| snapshot::ask(&mut connection, &self.keys).await).await?;
@@ -341,7 +356,10 @@ impl Inner {
         let age = self.index.freshness().age(started)?;
         // What the store may lack is written back by this life of the process: to the next one a copy would say that the
         // store has it.
-        let is_in_store = || !self.keeps_own.load(Ordering::Relaxed) && self.unseen.lock().is_empty();
+        let is_in_store = || !self.keeps_own.load(Ordering::Relaxed) && !self.own.lock().has_debts();
+        if !is_in_store() {
+            return None;
+        }
         if let Err(error) = cache.save(&self.index, &position, (age, started), is_in_store) {
             self.snapshot_failures.fetch_add(1, Ordering::Relaxed);
             warn!(%error, "the snapshot cannot be written: a restart will load everything from Redis");
@@ -360,7 +378,7 @@ impl RevocationStore for RedisStore {
         };
         let Written { step, count, revocation, reached, is_vouched } =
             records::insert(inner, proposal, wait.is_some()).await?;
-        inner.answer_for(Debt { step: step.clone(), count, revocation: revocation.clone() }, is_vouched).await;
+        inner.answer_for(Debt::new(step.clone(), count, revocation.clone())).await;
         let applied = match wait {
             Some(patience) => Some(fleet::wait(inner, &members, &step, patience).await),
             None => None,
@@ -382,6 +400,11 @@ impl RevocationStore for RedisStore {
         records::reach(&self.inner, time).await
     }
 
+    async fn clock(&self) -> Result<UnixMillis, StoreError> {
+        let asked = tokio::time::timeout(self.inner.direct_timeout, records::clock(&self.inner.questions)).await;
+        asked.unwrap_or(Err(StoreError::TimedOut))
+    }
+
     async fn reinstate(&self, id: &RevocationId) -> Result<Option<Revocation>, StoreError> {
         let (step, lifted) = records::lift(&self.inner, &[id.as_str()]).await?;
         self.inner.until_applied(&step).await;
@@ -389,8 +412,8 @@ impl RevocationStore for RedisStore {
     }
 
     async fn uphold(&self, id: &RevocationId) -> Result<bool, StoreError> {
-        let Some(debt) = records::find_written(&self.inner, id).await? else { return Ok(false) };
-        self.inner.answer_for(debt, true).await;
+        let Some(debt) = self.inner.find_written(id).await? else { return Ok(false) };
+        self.inner.answer_for(debt).await;
         Ok(true)
     }
 

@@ -8,8 +8,6 @@ use serde::Serialize;
 
 use super::connection::Link;
 use super::keys::StreamId;
-use super::own::Debt;
-use super::snapshot::{self, Header, Meta, Scores};
 use super::stream::Step;
 use super::{COMMAND_TIMEOUT, Inner, STREAM_RETENTION, scripts};
 use crate::clock::UnixMillis;
@@ -52,9 +50,6 @@ pub struct Written {
     /// Whether it is certain that it was written to the Redis that everybody writes to.
     pub is_vouched: bool,
 }
-
-/// Why a connection, or what was asked over it, counts no more.
-pub const ELSEWHERE: &str = "the Sentinels name another master now";
 
 /// What the script decides: epoch, stream id, count of writes, the store's time, the score.
 type Decided = (String, String, u64, u64, u64);
@@ -102,7 +97,7 @@ pub async fn insert(inner: &Inner, proposal: Proposal, is_watched: bool) -> Resu
         })
         .await?;
     let at = UnixMillis(at);
-    let is_vouched = vouch_for(inner, link).await.is_ok();
+    let is_vouched = inner.vouch_for(link).await.is_ok();
     if is_vouched {
         inner.note_time(&epoch, at);
     }
@@ -110,15 +105,11 @@ pub async fn insert(inner: &Inner, proposal: Proposal, is_watched: bool) -> Resu
     Ok(Written { step: step(epoch, &entry)?, count, revocation, reached, is_vouched })
 }
 
-/// Whether a link leads to the Redis that everybody writes to, as the Sentinels say now.
-///
-/// # Errors
-/// When they do not say so.
-pub async fn vouch_for(inner: &Inner, link: &Link) -> Result<(), StoreError> {
-    if !inner.topology.is_watched() || link.leads_to(inner.topology.vouch().await?).await {
-        return Ok(());
-    }
-    Err(StoreError::Unreachable(ELSEWHERE.into()))
+/// What the server's clock shows. A user may have no right to ask.
+pub async fn clock(link: &Link) -> Result<UnixMillis, StoreError> {
+    let asked = link.run(async |mut connection| redis::cmd("TIME").query_async(&mut connection).await);
+    let (seconds, micros): (u64, u64) = asked.await?;
+    Ok(UnixMillis(seconds * 1000 + micros / 1000))
 }
 
 fn step(epoch: String, id: &str) -> Result<Step, StoreError> {
@@ -153,7 +144,7 @@ async fn tell(inner: &Inner) -> Result<UnixMillis, StoreError> {
         })
         .await?;
     // By the time of a Redis that is master no more, links would be dated further ahead than the next one's reaches.
-    vouch_for(inner, &inner.link).await?;
+    inner.vouch_for(&inner.link).await?;
     inner.note_time(&epoch, UnixMillis(at));
     Ok(UnixMillis(at))
 }
@@ -219,25 +210,6 @@ pub async fn find(inner: &Inner, id: &RevocationId) -> Result<Option<Revocation>
     let record =
         inner.link.run(async |mut connection| connection.hget(inner.keys.records(), id.as_str()).await).await?;
     record.map(|record| parse(&record)).transpose()
-}
-
-/// One revocation as a debt of this process, which another one may have answered for: at the last of all writes, for whoever
-/// has that has this one.
-pub async fn find_written(inner: &Inner, id: &RevocationId) -> Result<Option<Debt>, StoreError> {
-    let (record, meta, links, cut_offs): (Option<String>, Meta, Scores, Scores) = inner
-        .link
-        .run(async |mut connection| {
-            let mut ask = redis::pipe();
-            // The record first: what is written meanwhile lies behind it.
-            ask.cmd("HGET").arg(inner.keys.records()).arg(id.as_str());
-            snapshot::ask_header(&mut ask, &inner.keys);
-            ask.query_async(&mut connection).await
-        })
-        .await?;
-    let header = Header::new(meta, &links, &cut_offs)?;
-    let epoch = header.believe(inner.memory.recall().as_ref())?.epoch;
-    let (Some(record), Some(id)) = (record, header.written) else { return Ok(None) };
-    Ok(Some(Debt { step: Step { epoch, id }, count: header.count, revocation: parse(&record)? }))
 }
 
 /// The revocation of a target with the highest score: the last of its entries in the index by target.
@@ -328,6 +300,7 @@ async fn fetch(inner: &Inner, from: &str, offset: isize) -> Result<Vec<Row>, Sto
         .await
 }
 
-fn parse(record: &str) -> Result<Revocation, StoreError> {
+/// Reads a record.
+pub fn parse(record: &str) -> Result<Revocation, StoreError> {
     serde_json::from_str(record).map_err(|_| StoreError::Foreign("an unreadable record".into()))
 }

@@ -11,6 +11,7 @@ use tracing::error;
 use super::Inner;
 use super::connection::store_error;
 use super::keys::StreamId;
+use super::own::Own;
 use super::snapshot::{self, Header, Meta, Scores};
 use crate::clock::{Moment, UnixMillis};
 use crate::revocation::{Change, Index, StoreError};
@@ -155,12 +156,12 @@ pub async fn replay(
     index: &Index,
 ) -> Result<usize, StoreError> {
     let reply = xread(inner, position, None).query_async(connection).await.map_err(store_error)?;
-    Ok(apply(inner, reply, position, index, None, &mut |_| {})?.entries)
+    Ok(apply(inner, reply, position, index, None, None)?.entries)
 }
 
 /// Applies what came to the index that is judged by.
 fn take(inner: &Inner, reply: Reply, position: &mut Position, since: Option<Moment>) -> Result<Brought, StoreError> {
-    inner.advance(position, |position, after_each| apply(inner, reply, position, &inner.index, since, after_each))
+    inner.advance(position, |position, own| apply(inner, reply, position, &inner.index, since, Some(own)))
 }
 
 fn xread(inner: &Inner, position: &Position, block: Option<Duration>) -> redis::Cmd {
@@ -180,7 +181,7 @@ fn apply(
     position: &mut Position,
     index: &Index,
     since: Option<Moment>,
-    after_each: &mut dyn FnMut(&Position),
+    mut own: Option<&mut Own>,
 ) -> Result<Brought, StoreError> {
     let entries = reply.into_iter().flatten().next().map(|(_, entries)| entries).unwrap_or_default();
     let mut brought = Brought { entries: entries.len(), watched: Vec::new() };
@@ -194,15 +195,19 @@ fn apply(
             return Err(StoreError::Lost("the stream has a gap or another history".into()));
         }
         let id = StreamId::parse(id).ok_or_else(|| StoreError::Foreign("a stream id".into()))?;
+        let step = Step { epoch: position.epoch.clone(), id };
         for change in &entry.changes {
-            index.apply(*change);
+            match &own {
+                Some(own) => own.apply(index, *change, &step),
+                None => index.apply(*change),
+            }
         }
         vouched_for = entry.beat.or(vouched_for);
         if let (Some(since), Some(vouched)) = (since, entry.beat) {
             index.freshness().set_beat(inner.footing.date(since, id.time(), vouched));
         }
         if entry.is_watched {
-            brought.watched.push(Step { epoch: position.epoch.clone(), id });
+            brought.watched.push(step.clone());
         }
         if entry.has_garbage {
             inner.garbage.fetch_add(1, Ordering::Relaxed);
@@ -212,8 +217,10 @@ fn apply(
         if entry.beat.is_none() {
             position.count = entry.count.unwrap_or(position.count);
             position.written = id;
+            if let Some(own) = &mut own {
+                own.note_write(step);
+            }
         }
-        after_each(position);
     }
     if brought.entries > 0 {
         inner.note_last(&position.epoch, position.last, vouched_for);

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::fleet::{CUT_OFF_BOUND, Fleet};
-use crate::support::linkgate::Builder;
+use crate::support::http::{Response, request};
+use crate::support::linkgate::{Builder, Linkgate};
 use crate::support::sentinels::Watched;
 
 /// Where the verifier beside the old master is.
@@ -26,6 +27,8 @@ impl Split {
         let servers = Watched::start();
         let beside = Builder::following(&servers.url()).revocation(settings).source_address(BESIDE);
         let mut fleet = Fleet::of([Builder::following(&servers.url()), beside]);
+        let acknowledged = revoke_ann(&fleet.verifiers[0]);
+        assert_eq!(acknowledged.status, 201, "{}", acknowledged.text());
         fleet.revoke(0);
         fleet.all_know();
         let split = Self { servers, fleet, parted: Instant::now() };
@@ -46,6 +49,14 @@ impl Split {
         self.servers.heal(BESIDE);
         self.fleet.recovers();
     }
+}
+
+/// Always with the same key.
+fn revoke_ann(at: &Linkgate) -> Response {
+    let authorization = format!("Bearer {}", at.admin_key);
+    let headers =
+        [("Authorization", authorization.as_str()), ("Content-Type", "application/json"), ("Idempotency-Key", "ann")];
+    request(&at.place(), "POST", "/v1/revocations", &headers, br#"{"subject":"ann"}"#)
 }
 
 crate::support::in_each!([
@@ -78,6 +89,9 @@ fn a_verifier_beside_a_master_that_was_replaced_acknowledges_no_revocation(setti
     split.fail_over();
     let refused = split.fleet.verifiers[1].try_revoke(&path);
     assert_eq!(refused.status, 503, "{}", refused.text());
+    // Nor what was acknowledged before: it may have been lifted meanwhile, where all the others look.
+    let again = revoke_ann(&split.fleet.verifiers[1]);
+    assert_eq!(again.status, 503, "{}", again.text());
     split.heal();
     // What was not acknowledged may be there or not, but it is the same everywhere.
     let status = split.fleet.verifiers[0].status(&path);

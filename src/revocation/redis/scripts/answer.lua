@@ -1,12 +1,12 @@
 -- KEYS: a caller's answers (hash: name -> when it ends, ' ', value), their order (sorted set: name by when it was put),
 -- the callers of its party (sorted set: caller by bytes; '' has minus the bytes of all), when the last answer of each ends
 -- (sorted set).
--- ARGV: caller, name, value or '' to free the place, hold_ms, '1' to leave alone what is there or '', but for this value,
+-- ARGV: caller, name, value or '' to free the place, hold_ms, the value that is replaced or '' (another one is left alone),
 -- bytes that one caller may take, bytes that all may take, bytes of an entry besides its value.
 -- Answers the value that was there, or ''; and 1 when the new one is there now, else 0.
 local answers, order, callers, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local caller, name, value, entry = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[9])
-local each, all = tonumber(ARGV[7]), tonumber(ARGV[8])
+local caller, name, value, entry = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[8])
+local each, all = tonumber(ARGV[6]), tonumber(ARGV[7])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local head = 14 -- the time, 13 digits, and a space
@@ -52,9 +52,9 @@ end
 
 local known = redis.call('HGET', answers, name)
 local before = known and not is_over(known) and string.sub(known, head + 1) or ''
-if before ~= '' and ARGV[5] == '1' and before ~= ARGV[6] then return {before, 0} end
+if before ~= '' and before ~= ARGV[5] then return {before, 0} end
 local fits = value ~= '' and #value + entry <= each
-if known and ARGV[5] == '1' then
+if known then
   forget(caller, name)
   known = nil
 end
@@ -63,13 +63,10 @@ if not known and bytes_of(caller) > 0 and redis.call('HLEN', answers) == 0 then 
 -- A first write that takes room: where there is none, nothing is kept.
 if fits then
   local until_when = now + tonumber(ARGV[4])
-  if known then account(caller, -cost(known)) end
   redis.call('HSET', answers, name, string.format('%013.0f ', until_when) .. value)
   redis.call('ZADD', order, string.format('%.0f', now), name)
   redis.call('ZADD', ends, 'GT', string.format('%.0f', until_when), caller)
   account(caller, #value + entry)
-elseif known then
-  forget(caller, name)
 end
 -- Callers whose answers are all over, some at a time, and those of this caller at the head of the queue.
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', string.format('%.0f', now - 1), 'LIMIT', 0, 8)) do

@@ -20,6 +20,9 @@ end
 local function or_null(number) return number == '' and 'null' or number end
 local record = string.format('{"created_at":%s,"score":%s,"issued_before":%s,"expires_at":%s,"lapses_at":%s,%s',
   integer(at), integer(score), or_null(issued_before), or_null(ends), or_null(lapse), string.sub(ARGV[9], 2))
+-- The same again, whose first answer was lost: what it wrote then must not outlive the record.
+local earlier = redis.call('HGET', records, ARGV[2])
+if earlier then redis.call('ZREM', by_target, by_score(ARGV[3], cjson.decode(earlier).score, ARGV[2])) end
 local letter, operation = add(ARGV[3], integer(score), ARGV[2], record, integer(at), lapse)
 local operations = {letter, operation}
 if ARGV[12] == '1' then
