@@ -8,6 +8,7 @@ mod cautions;
 mod keeping;
 mod providers;
 mod section;
+mod service_links;
 mod serving;
 mod settings;
 mod tree;

@@ -443,16 +443,51 @@ fn a_variable_that_is_wrong_is_named() {
 fn variables_of_others_are_left_alone() {
     let trial = Trial::with_a_key("");
     let findings = trial.findings(&[
-        ("LINKGATE_PORT", "tcp://10.96.0.7:80"),
-        ("LINKGATE_PORT_80_TCP_ADDR", "10.96.0.7"),
-        ("LINKGATE_SERVICE_HOST", "10.96.0.7"),
-        ("LINKGATE_SERVICE_PORT_HTTP", "80"),
         ("LINKGATE_API_KEY", "lgk_app_x"),
         ("LINKGATE_SERVER", "http://127.0.0.1:1"),
         ("LINKGATES", "many"),
         ("PUBLIC_URL", "nonsense"),
     ]);
     assert!(!findings.contains("error"), "{findings}");
+}
+
+/// Kubernetes tells every pod of every service of its namespace, Docker every container of those it is linked to.
+#[test]
+fn a_service_beside_it_may_be_called_anything_that_begins_with_linkgate() {
+    let trial = Trial::with_a_key("");
+    for service in ["LINKGATE", "LINKGATE_API", "LINKGATE_EDGE", "LINKGATE_REDIS_MASTER", "LINKGATE_STORE"] {
+        let variables = [
+            ("SERVICE_HOST", "10.96.0.7"),
+            ("SERVICE_PORT", "80"),
+            ("SERVICE_PORT_TCP_REDIS", "6379"),
+            ("PORT", "tcp://10.96.0.7:80"),
+            ("PORT_80_TCP", "tcp://10.96.0.7:80"),
+            ("PORT_80_TCP_PROTO", "tcp"),
+            ("PORT_80_TCP_PORT", "80"),
+            ("PORT_80_TCP_ADDR", "10.96.0.7"),
+            ("PORT_53_UDP_ADDR", "10.96.0.7"),
+            ("NAME", "/linkgate/linkgate-redis"),
+            ("ENV_REDIS_VERSION", "7.0"),
+        ]
+        .map(|(rest, value)| (format!("{service}_{rest}"), value));
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let findings = trial.findings(&variables);
+        assert!(!findings.contains("error"), "{service}: {findings}");
+    }
+    // What is a setting's name stays one, and what is nearly one is an error.
+    let root = ("LINKGATE_COLLECTIONS__X_PORT_80_TCP__ROOT", "/x");
+    assert!(parsed("", &[root]).collections.contains_key("x_port_80_tcp"));
+    for (variable, value) in [
+        ("LINKGATE_PORT", "8080"),
+        ("LINKGATE_LISTEN_PORT", "8080"),
+        ("LINKGATE_STORE__PORT", "6379"),
+        ("LINKGATE_SERVICE_HOST", "dl.example.com"),
+        ("LINKGATE_NAME", "app"),
+        ("LINKGATE_LISTEN__API_PORT", "8080"),
+    ] {
+        let errors = trial.errors(&[(variable, value)]);
+        assert!(errors.len() == 1 && errors[0].starts_with(&format!("{variable}: ")), "{variable}: {errors:?}");
+    }
 }
 
 #[test]
