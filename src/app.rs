@@ -130,11 +130,14 @@ impl Parts {
 /// Opens the store in Redis without connecting yet.
 ///
 /// # Errors
-/// When the configuration names none.
+/// When the configuration names none, or the key of its TLS certificate is open to others.
 pub fn open_redis(config: &Config, index: Arc<Index>, clock: Arc<dyn Clock>) -> Result<RedisStore> {
     let StoreConfig::Redis(redis) = &config.store else {
         bail!("`store.url` names no Redis");
     };
+    if let Some((_, key)) = &redis.tls.identity {
+        files::open_secret(key).with_context(|| format!("`store.tls_key` {} cannot be used", key.display()))?;
+    }
     Ok(RedisStore::new(redis, &config.data_dir, index, clock, config.bounds)?)
 }
 
