@@ -13,6 +13,7 @@ mod serving;
 mod settings;
 mod tree;
 
+mod store_url;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;

@@ -491,6 +491,32 @@ fn a_service_beside_it_may_be_called_anything_that_begins_with_linkgate() {
 }
 
 #[test]
+fn what_stands_behind_the_question_mark_of_the_store_s_url_is_known_or_an_error() {
+    let trial = Trial::with_a_key("");
+    let redis = Redis::start();
+    for (url, words) in [
+        (format!("{}?protocol=resp3", redis.url()), "RESP2"),
+        (format!("{}?db=2", redis.url()), "the database stands in the path"),
+        (format!("{}?family=6", redis.url()), "only `protocol`"),
+        (format!("{}?ssl_cert_reqs=none", redis.url()), "only `protocol`"),
+        (format!("{}#insecure", redis.url()), "%23"),
+        ("rediss://h/0#insecure".into(), "%23"),
+        ("redis-sentinel://h/main/0?sentinel_pasword=hunter2".into(), "`sentinel_password`"),
+        ("redis-sentinel://h/main/0?sentinel_password=a&hunter2".into(), "`sentinel_password`"),
+        ("redis-cluster://h?db=0".into(), "database 0"),
+        ("redis+unix:///s?database=2".into(), "`db`, `user`, `pass`, `protocol`"),
+    ] {
+        let errors = trial.errors(&[("LINKGATE_STORE__URL", &url)]);
+        assert!(errors.len() == 1 && errors[0].contains(words), "{url}: {errors:?}");
+        assert!(!errors[0].contains("hunter2") && !errors[0].contains(&url), "{errors:?}");
+    }
+    for url in [redis.url(), format!("{}?", redis.url()), format!("{}?protocol=resp2", redis.url())] {
+        let output = trial.run(&["check"], &[("LINKGATE_STORE__URL", &url)]);
+        assert_eq!(output.status.code(), Some(0), "{url}: {output:?}");
+    }
+}
+
+#[test]
 fn a_password_in_the_stores_address_is_never_shown() {
     let password = "hunter2hunter2";
     let trial = Trial::with_a_key("");
