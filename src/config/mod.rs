@@ -7,6 +7,7 @@ mod callers;
 mod cautions;
 mod keeping;
 mod providers;
+mod origins;
 mod section;
 mod service_links;
 mod serving;

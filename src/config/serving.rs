@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::origins::check_origins;
 use super::section::{Errors, Section};
 use super::{DEFAULT_ADDRESS, Overrides};
 use crate::http::listen::{Address, ListenConfig, TrustedProxies};
@@ -61,7 +62,9 @@ fn parse_address_header(name: String) -> Result<http::HeaderName, &'static str> 
 }
 
 pub fn origins(mut section: Section<'_>, errors: &Errors) -> Origins {
-    let origins = section.texts("cors_origins").and_then(|list| list.parse(errors, |list| Origins::parse(&list)));
+    let origins = section.texts("cors_origins").and_then(|list| {
+        list.parse(errors, |list| check_origins(list).and_then(|list| Origins::parse(&list).map_err(str::to_owned)))
+    });
     section.finish();
     origins.unwrap_or_default()
 }

@@ -517,6 +517,26 @@ fn what_stands_behind_the_question_mark_of_the_store_s_url_is_known_or_an_error(
 }
 
 #[test]
+fn an_origin_that_no_browser_sends_is_refused_with_the_reason() {
+    let trial = Trial::with_a_key("");
+    for (origin, words) in [
+        ("https://*.example.com", "`*`"),
+        ("https://a.example.com:443", "browsers leave out"),
+        ("http://a.example.com:80", "browsers leave out"),
+        ("https://A.example.com", "capitals"),
+        ("https://a.example.com/", "slash"),
+        ("https://a.example.com/app", "path"),
+        ("https://a.example.com:99999", "port"),
+        ("http://127.1:3000", "host"),
+        ("null", "sandboxed"),
+        ("*,https://a.example.com", "\"*\" alone"),
+    ] {
+        let errors = trial.errors(&[("LINKGATE_API__CORS_ORIGINS", origin)]);
+        assert!(errors.len() == 1 && errors[0].contains(words), "{origin}: {errors:?}");
+    }
+}
+
+#[test]
 fn a_password_in_the_stores_address_is_never_shown() {
     let password = "hunter2hunter2";
     let trial = Trial::with_a_key("");
