@@ -224,13 +224,16 @@ impl App {
         let takes_clients = bound.iter().any(|(_, audiences)| audiences.contains(&Audience::Api));
         let download: Option<SocketAddr> =
             bound.iter().find(of_downloads).and_then(|(listener, _)| listener.tcp_address());
-        let public_url = config.public_url(download).unwrap_or_default();
+        let public_url = config.public_url(download);
+        if public_url.is_none() && takes_clients {
+            bail!("`public_url` must be set: nobody could go to the address that downloads are served on");
+        }
 
         let parts = Parts::open(&config)?;
         for Caution { subject, message } in cautions(&config) {
             warn!(what = subject, "{message}");
         }
-        let state = parts.into_state(&config, public_url)?;
+        let state = parts.into_state(&config, public_url.unwrap_or_default())?;
         let mut listeners: Vec<_> =
             bound.into_iter().map(|(listener, audiences)| (listener, Routes::new(&state, &audiences, None))).collect();
         if config.store == StoreConfig::Embedded {

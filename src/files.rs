@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{OFlags, StatVfsMountFlags, fchown, fstatvfs};
+use rustix::fs::{Access, AtFlags, CWD, OFlags, StatVfsMountFlags, accessat, fchown, fstatvfs};
 use rustix::process::{Gid, Uid, geteuid};
 
 use crate::entropy::random;
@@ -42,6 +42,17 @@ const ABANDONED: Duration = Duration::from_secs(60 * 60);
 /// When it cannot be made.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
+}
+
+/// Looks whether this process may make files in a folder.
+///
+/// # Errors
+/// Why it may not.
+pub fn may_write_in(folder: &Path) -> io::Result<()> {
+    if !folder.is_dir() {
+        return Err(io::Error::other(format!("{} is no folder", folder.display())));
+    }
+    Ok(accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
 /// Whether everybody on the machine may put files into a folder, or take them away.
@@ -341,7 +352,7 @@ mod tests {
         for mode in 0..0o1000 {
             // Who may write to it could have made it; root reads what nobody may.
             if mode & 0o400 != 0 && mode & OTHERS_WRITE == 0 {
-                assert_eq!(is_taken(mode), mode & 0o077 == 0, "{mode:o}");
+                assert_eq!(is_taken(mode), mode % 0o100 == 0, "{mode:o}");
             }
         }
         if user != ROOT {
@@ -414,7 +425,7 @@ mod tests {
     fn a_pipe_or_a_folder_is_no_file_and_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         for path in [pipe.as_path(), folder.path()] {
             assert!(open(path).is_err(), "{}", path.display());
             assert!(own(path).is_err(), "{}", path.display());

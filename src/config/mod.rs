@@ -3,18 +3,19 @@
 //! [`tree`] reads file and environment into one tree in which each value knows where it was set;
 //! [`section`] takes values out of it by type; [`settings`] turns them into the parts' own types.
 
+mod addresses;
 mod callers;
 mod cautions;
 mod keeping;
-mod providers;
 mod origins;
+mod providers;
 mod section;
 mod service_links;
 mod serving;
 mod settings;
+mod store_url;
 mod tree;
 
-mod store_url;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -187,11 +188,12 @@ impl Config {
         self
     }
 
-    /// What links start with: as configured, or the address of the download listener.
+    /// What links start with: as configured, or the address of the download listener; `None` where that is none that
+    /// clients could go to, or not known yet.
     pub fn public_url(&self, download: Option<std::net::SocketAddr>) -> Option<String> {
         self.public_url.clone().or_else(|| match (&self.listen.download, download) {
-            (Some(Address::Tcp(_)), Some(bound)) => Some(format!("http://{bound}")),
-            (Some(Address::Tcp(address)), None) => Some(format!("http://{address}")),
+            (Some(Address::Tcp(_)), Some(bound)) => addresses::url_of_bound(bound),
+            (Some(Address::Tcp(address)), None) => addresses::url_of(address),
             _ => None,
         })
     }

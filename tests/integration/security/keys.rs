@@ -37,7 +37,7 @@ fn prepared() -> (Linkgate, PathBuf) {
 
 /// Owner, group, mode; and a word of the refusal, where it is refused. One rule for every file that holds a secret.
 #[test]
-fn a_secret_file_is_taken_from_its_owner_and_from_root_s_hand_and_not_when_more_can_read_it() {
+fn a_key_file_is_taken_from_its_owner_and_from_root_s_hand_and_not_when_more_can_read_it() {
     let (linkgate, file) = prepared();
     let tls_key = linkgate.folder.path().join("tls.key");
     std::fs::write(&tls_key, "no key at all").unwrap();
@@ -114,7 +114,7 @@ fn commands_that_root_runs_leave_the_service_its_files() {
     let (linkgate, file) = prepared();
     let data = linkgate.data_dir();
     let all = || std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    for path in all().into_iter().chain([data.clone()]) {
+    for path in all().into_iter().chain([data.clone(), linkgate.folder.path().to_owned()]) {
         chown(path, Some(SERVICE), Some(SERVICE)).unwrap();
     }
     for command in [
