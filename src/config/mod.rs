@@ -32,6 +32,8 @@ use crate::revocation::redis::RedisConfig;
 use crate::revocation::{Bounds, Mode, StalenessPolicy};
 use crate::telemetry::LogConfig;
 
+use self::service_links::is_service_link;
+
 pub use self::cautions::Caution;
 pub use self::settings::SETTING_NAMES;
 
@@ -144,7 +146,7 @@ impl Config {
             let Ok(variable) = variable.into_string() else { continue };
             match value.into_string() {
                 Ok(value) => variables.push((variable, value)),
-                Err(_) if !variable.starts_with(tree::PREFIX) => {}
+                Err(_) if !variable.starts_with(tree::PREFIX) || is_service_link(&variable, "") => {}
                 Err(_) => errors.push(ConfigError { place: variable, message: "is not UTF-8".into() }),
             }
         }

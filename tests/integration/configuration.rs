@@ -317,7 +317,7 @@ fn a_variable_that_is_no_text_matters_only_when_it_is_ours() {
         let mut command = Command::new(binary());
         command.arg("check").env_clear().env(name, bytes).current_dir(trial.0.path()).output().unwrap()
     };
-    for name in [std::ffi::OsStr::new("OLD_LOCALE"), bytes] {
+    for name in [std::ffi::OsStr::new("OLD_LOCALE"), bytes, std::ffi::OsStr::new("LINKGATE_DB_ENV_GREETING")] {
         assert_eq!(check(name).status.code(), Some(0), "{:?}", check(name));
     }
     for name in ["LINKGATE_DATA_DIR", "LINKGATE_KEYS"] {
