@@ -130,11 +130,14 @@ impl Parts {
 /// Opens the store in Redis without connecting yet.
 ///
 /// # Errors
-/// When the configuration names none.
+/// When the configuration names none, or the key of its TLS certificate is open to others.
 pub fn open_redis(config: &Config, index: Arc<Index>, clock: Arc<dyn Clock>) -> Result<RedisStore> {
     let StoreConfig::Redis(redis) = &config.store else {
         bail!("`store.url` names no Redis");
     };
+    if let Some((_, key)) = &redis.tls.identity {
+        files::open_secret(key).with_context(|| format!("`store.tls_key` {} cannot be used", key.display()))?;
+    }
     Ok(RedisStore::new(redis, &config.data_dir, index, clock, config.bounds)?)
 }
 
@@ -221,13 +224,16 @@ impl App {
         let takes_clients = bound.iter().any(|(_, audiences)| audiences.contains(&Audience::Api));
         let download: Option<SocketAddr> =
             bound.iter().find(of_downloads).and_then(|(listener, _)| listener.tcp_address());
-        let public_url = config.public_url(download).unwrap_or_default();
+        let public_url = config.public_url(download);
+        if public_url.is_none() && takes_clients {
+            bail!("`public_url` must be set: nobody could go to the address that downloads are served on");
+        }
 
         let parts = Parts::open(&config)?;
         for Caution { subject, message } in cautions(&config) {
             warn!(what = subject, "{message}");
         }
-        let state = parts.into_state(&config, public_url)?;
+        let state = parts.into_state(&config, public_url.unwrap_or_default())?;
         let mut listeners: Vec<_> =
             bound.into_iter().map(|(listener, audiences)| (listener, Routes::new(&state, &audiences, None))).collect();
         if config.store == StoreConfig::Embedded {

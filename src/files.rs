@@ -1,15 +1,23 @@
 //! Files of our own: for their owner only, written whole or not at all, never through a link that another has laid, and
 //! believed only from those who could change them anyway.
+//!
+//! A secret is held to more, by one rule for every file that holds one:
+//!
+//! | whose file | may also be read by | so that |
+//! | --- | --- | --- |
+//! | this process's user's, or the folder's owner's | – | its owner closes it |
+//! | root's, in another user's hand or another group's | its group | secrets can be handed over: `fsGroup`, systemd credentials |
+//! | anybody's, on a file system that is mounted read-only | everybody | mounted secrets work as they come: their mode cannot be changed there |
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-use rustix::process::geteuid;
+use rustix::fs::{Access, AtFlags, CWD, OFlags, StatVfsMountFlags, accessat, fchown, fstatvfs};
+use rustix::process::{Gid, Uid, geteuid};
 
 use crate::entropy::random;
 
@@ -19,7 +27,9 @@ const MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// The right of everybody to write.
 const OTHERS_WRITE: u32 = 0o002;
-/// The user who may change any file.
+/// The right of a file's group to read it.
+const GROUP_READS: u32 = 0o040;
+/// The user who may change any file, and his group.
 const ROOT: u32 = 0;
 /// What the names of temporary files end with.
 const TEMPORARY: &str = ".tmp";
@@ -32,6 +42,17 @@ const ABANDONED: Duration = Duration::from_secs(60 * 60);
 /// When it cannot be made.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
+}
+
+/// Looks whether this process may make files in a folder.
+///
+/// # Errors
+/// Why it may not.
+pub fn may_write_in(folder: &Path) -> io::Result<()> {
+    if !folder.is_dir() {
+        return Err(io::Error::other(format!("{} is no folder", folder.display())));
+    }
+    Ok(accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
 /// Whether everybody on the machine may put files into a folder, or take them away.
@@ -50,7 +71,11 @@ pub fn own(path: &Path) -> io::Result<File> {
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
         if is_link { io::Error::other("it is a symbolic link: put the file itself there") } else { error }
     })?;
-    believe(&file, path)?;
+    let found = believe(&file, path)?;
+    if found.len() == 0 {
+        // It was made just now, or might as well have been. The folder's owner could take it away in any case.
+        let _ = leave_to(&file, &std::fs::metadata(folder_of(path))?);
+    }
     Ok(file)
 }
 
@@ -76,6 +101,42 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(contents)
 }
 
+/// Opens a file that holds a secret, by the rule [above](self).
+///
+/// # Errors
+/// As for [`open`], and when more users may read it than have to. The message says what mends that.
+pub fn open_secret(path: &Path) -> io::Result<File> {
+    let (file, found) = open(path)?;
+    let mode = found.mode() & 0o777;
+    let is_handed_over = found.uid() == ROOT && (!geteuid().is_root() || found.gid() != ROOT);
+    let allowed = if is_handed_over { MODE | GROUP_READS } else { MODE };
+    if mode & 0o077 & !allowed == 0 || fstatvfs(&file)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(file);
+    }
+    let path = path.display();
+    Err(io::Error::other(if is_handed_over {
+        format!(
+            "it is root's and open to more than its group's readers (mode {mode:03o}): give it the group of Linkgate's user              and run `chmod 640 {path}`; where its mode cannot be changed, set `defaultMode: 0440` and `fsGroup`              (Kubernetes), or mount it read-only"
+        )
+    } else {
+        format!(
+            "it can be read by others than its owner (mode {mode:03o}, user id {}): run `chmod 600 {path}`; where its mode              cannot be changed, let root own it and its group read it (`defaultMode: 0440` and `fsGroup` in Kubernetes),              or mount it read-only",
+            found.uid()
+        )
+    }))
+}
+
+/// Where a file really is: behind the link that its path may be.
+///
+/// # Errors
+/// When it is a link that leads nowhere.
+pub fn behind_link(path: &Path) -> io::Result<PathBuf> {
+    if !std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        return Ok(path.to_owned());
+    }
+    path.canonicalize().map_err(|_| io::Error::other("it is a symbolic link that leads nowhere"))
+}
+
 /// Replaces a file, mode 0600: a reader sees the old contents or the new, and after a crash one of them is there.
 ///
 /// # Errors
@@ -86,8 +147,11 @@ pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
 
 /// Like [`replace`], for contents that need not be in memory as a whole.
 ///
+/// What root replaces stays its owner's and its group's, as far as it was readable for them; what root makes is the
+/// folder's owner's: a command that root runs must not lock the service out.
+///
 /// # Errors
-/// When the folder cannot be written or synced, or `write` fails; the old file is untouched then.
+/// When the folder cannot be written or synced, the owner cannot be kept, or `write` fails; the old file is untouched then.
 pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let folder = folder_of(path);
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -96,7 +160,8 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&temporary)?;
     let written = (|| {
         remove_abandoned(folder, name, &file.metadata()?);
-        file.set_permissions(Permissions::from_mode(MODE))?;
+        let mode = keep_owner(&file, path)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
         write(&mut file)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
@@ -125,6 +190,28 @@ fn believe(file: &File, path: &Path) -> io::Result<Metadata> {
         return Err(io::Error::other(format!("everybody may write to it (mode {mode:03o}): run `chmod o-w` on it")));
     }
     Ok(found)
+}
+
+/// Gives a file that is about to take another's place to whom that belongs; answers the mode it is to have.
+fn keep_owner(file: &File, path: &Path) -> io::Result<u32> {
+    let folder = std::fs::metadata(folder_of(path))?;
+    let Some(old) = std::fs::symlink_metadata(path).ok().filter(Metadata::is_file) else {
+        // As root's own it would be as good as it ever was.
+        let _ = leave_to(file, &folder);
+        return Ok(MODE);
+    };
+    let is_believed = [ROOT, folder.uid()].contains(&old.uid());
+    leave_to(file, if is_believed { &old } else { &folder })?;
+    let is_handed_over = geteuid().is_root() && old.uid() == ROOT;
+    Ok(if is_handed_over { MODE | old.mode() & GROUP_READS } else { MODE })
+}
+
+/// Makes a file of root's somebody else's; what another user makes stays his.
+fn leave_to(file: &File, of: &Metadata) -> io::Result<()> {
+    if geteuid().is_root() && (of.uid(), of.gid()) != (ROOT, ROOT) {
+        fchown(file, Some(Uid::from_raw(of.uid())), Some(Gid::from_raw(of.gid())))?;
+    }
+    Ok(())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -244,11 +331,101 @@ mod tests {
         }
     }
 
+    /// Whose a secret is, whose its group, its mode, and whether root and whether its owner take it.
+    #[test]
+    fn a_secret_is_its_owners_alone_and_one_that_root_hands_over_its_groups_as_well() {
+        let user = geteuid().as_raw();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "x").unwrap();
+        let is_taken = |mode: u32| {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            match open_secret(&path) {
+                Ok(_) => true,
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(said.contains(&format!("mode {mode:03o}")) && said.contains("defaultMode"), "{said}");
+                    false
+                }
+            }
+        };
+        for mode in 0..0o1000 {
+            // Who may write to it could have made it; root reads what nobody may.
+            if mode & 0o400 != 0 && mode & OTHERS_WRITE == 0 {
+                assert_eq!(is_taken(mode), mode % 0o100 == 0, "{mode:o}");
+            }
+        }
+        if user != ROOT {
+            return;
+        }
+        for (owner, group, mode, expected) in [
+            (ROOT, 65_532, 0o440, true),
+            (ROOT, 65_532, 0o640, true),
+            (ROOT, 65_532, 0o660, false),
+            (ROOT, 65_532, 0o650, false),
+            (ROOT, 65_532, 0o644, false),
+            (ROOT, ROOT, 0o640, false),
+        ] {
+            chown(&path, Some(owner), Some(group)).unwrap();
+            assert_eq!(is_taken(mode), expected, "{owner} {group} {mode:o}");
+        }
+    }
+
+    /// Whose a file and its folder are before root replaces it, and whose it is and with what mode afterwards.
+    #[test]
+    fn what_root_replaces_or_makes_is_still_for_whom_it_was() {
+        if geteuid().as_raw() != ROOT {
+            return;
+        }
+        let (service, stranger) = (65_532, 65_533);
+        for (of_file, of_folder, left) in [
+            (Some((service, service, 0o600)), service, (service, service, 0o600)),
+            (Some((service, stranger, 0o640)), service, (service, stranger, 0o600)),
+            (Some((ROOT, service, 0o640)), ROOT, (ROOT, service, 0o640)),
+            (Some((ROOT, service, 0o440)), service, (ROOT, service, 0o640)),
+            (Some((ROOT, ROOT, 0o600)), service, (ROOT, ROOT, 0o600)),
+            (Some((stranger, stranger, 0o600)), service, (service, service, 0o600)),
+            (Some((stranger, stranger, 0o600)), ROOT, (ROOT, ROOT, 0o600)),
+            (None, service, (service, service, 0o600)),
+            (None, ROOT, (ROOT, ROOT, 0o600)),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            chown(folder.path(), Some(of_folder), Some(of_folder)).unwrap();
+            let path = folder.path().join("a");
+            if let Some((user, group, mode)) = of_file {
+                std::fs::write(&path, "x").unwrap();
+                std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+                chown(&path, Some(user), Some(group)).unwrap();
+            }
+            replace(&path, b"y").unwrap();
+            let found = std::fs::metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), left, "{of_file:?} {of_folder}");
+            let made = own(&folder.path().join("lock")).unwrap().metadata().unwrap();
+            assert_eq!((made.uid(), made.gid()), (of_folder, of_folder));
+        }
+    }
+
+    #[test]
+    fn a_link_leads_to_a_file_or_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link, inner) = (folder.path().join("file"), folder.path().join("link"), folder.path().join("inner"));
+        symlink("inner", &link).unwrap();
+        symlink("file", &inner).unwrap();
+        assert!(behind_link(&link).unwrap_err().to_string().contains("leads nowhere"));
+        std::fs::write(&file, "x").unwrap();
+        let real = file.canonicalize().unwrap();
+        assert_eq!(behind_link(&link).unwrap(), real);
+        assert_eq!(
+            (behind_link(&file).unwrap(), behind_link(&folder.path().join("no")).unwrap()),
+            (file, folder.path().join("no"))
+        );
+    }
+
     #[test]
     fn a_pipe_or_a_folder_is_no_file_and_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         for path in [pipe.as_path(), folder.path()] {
             assert!(open(path).is_err(), "{}", path.display());
             assert!(own(path).is_err(), "{}", path.display());

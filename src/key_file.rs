@@ -1,22 +1,11 @@
 //! The key file: `keys.toml`, mode 0600, changed whole or not at all.
-//!
-//! | whose file | may also be read by | so that |
-//! | --- | --- | --- |
-//! | this process's user's | – | its owner closes it |
-//! | root's, read by another user | its group | secrets can be handed over: `fsGroup`, systemd credentials |
-//! | anybody's, on a file system that is mounted read-only | everybody | mounted secrets work as they come: their mode cannot be changed there |
-//!
-//! One that everybody may write to, or that another user may have put there, is never used.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustix::fs::{StatVfsMountFlags, fstatvfs};
-use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -31,8 +20,6 @@ use crate::token::{KeyEntry, KeyId, KeyState, Keyring, KeyringError, Secret};
 pub const FILE_NAME: &str = "keys.toml";
 /// The variable that can hold the contents of a key file.
 pub const VARIABLE: &str = "LINKGATE_KEYS";
-/// The user who hands over secrets.
-const ROOT: u32 = 0;
 /// Secrets that stand in the published test vectors: SHA-256 or SHA-512 of this and the key's number.
 const PUBLISHED: &str = "linkgate test vector key ";
 const PUBLISHED_IDS: [u32; 4] = [7, 8, 9, u32::MAX];
@@ -59,13 +46,6 @@ impl fmt::Debug for KeyText {
 pub enum KeyFileError {
     #[error("there is no key file {0}: make the first key with `linkgate keys new`")]
     Missing(PathBuf),
-    #[error("the key file {0} can be read by others (mode {1:03o}): run `chmod 600 {0}`")]
-    TooOpen(PathBuf, u32),
-    #[error(
-        "the key file {0} is root's and open to everybody (mode {1:03o}): give it the group of Linkgate's user and run \
-         `chmod 640 {0}`, or mount it read-only"
-    )]
-    OpenToAll(PathBuf, u32),
     #[error("the key file {0} cannot be used: {1}")]
     Io(PathBuf, io::Error),
     #[error("{0} is not a key file: {1}")]
@@ -135,14 +115,7 @@ impl Keys {
             ErrorKind::NotFound => KeyFileError::Missing(path.to_owned()),
             _ => KeyFileError::Io(path.to_owned(), error),
         };
-        let (mut file, found) = files::open(path).map_err(io)?;
-        let mode = found.mode() & 0o777;
-        let is_handed_over = found.uid() == ROOT && !geteuid().is_root();
-        let flags = fstatvfs(&file).map_err(|error| io(error.into()))?.f_flag;
-        if !flags.contains(StatVfsMountFlags::RDONLY) && mode & forbidden(is_handed_over) != 0 {
-            let error = if is_handed_over { KeyFileError::OpenToAll } else { KeyFileError::TooOpen };
-            return Err(error(path.to_owned(), mode));
-        }
+        let mut file = files::open_secret(path).map_err(io)?;
         let mut text = Zeroizing::new(String::new());
         file.read_to_string(&mut text).map_err(io)?;
         Self::parse(&path.display().to_string(), &text)
@@ -180,10 +153,10 @@ impl Keys {
         }
     }
 
-    /// Writes the file, mode 0600.
+    /// Writes the file, mode 0600, or the one behind the link that its path is.
     ///
     /// # Errors
-    /// When the folder cannot be written; the old file stays then.
+    /// When the folder cannot be written or the link leads nowhere; the old file stays then.
     pub fn write(&self, path: &Path) -> Result<(), KeyFileError> {
         let keys = self.0.iter().map(|key| Entry {
             id: key.entry.id,
@@ -195,7 +168,9 @@ impl Keys {
         let text = toml::to_string(&document)
             .map(Zeroizing::new)
             .map_err(|error| KeyFileError::Malformed(path.display().to_string(), error.to_string()))?;
-        files::replace(path, text.as_bytes()).map_err(|error| KeyFileError::Io(path.to_owned(), error))
+        files::behind_link(path)
+            .and_then(|file| files::replace(&file, text.as_bytes()))
+            .map_err(|error| KeyFileError::Io(path.to_owned(), error))
     }
 
     /// The keys, ready for use.
@@ -252,11 +227,6 @@ impl Keys {
     }
 }
 
-/// What of a file's mode lets in those who must not come in. What root hands over is for a group.
-const fn forbidden(is_handed_over: bool) -> u32 {
-    if is_handed_over { 0o007 } else { 0o077 }
-}
-
 fn is_published(secret: &Secret) -> bool {
     PUBLISHED_IDS.iter().any(|id| {
         let text = format!("{PUBLISHED}{id}");
@@ -300,7 +270,7 @@ mod tests {
         assert_eq!(back.0[0].created_at, NOW);
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Keys::read(&path), Err(KeyFileError::TooOpen(_, 0o640))));
+        assert!(Keys::read(&path).is_err_and(|error| error.to_string().contains("chmod 600")));
     }
 
     #[test]

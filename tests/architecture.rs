@@ -105,6 +105,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "collection",
             "config",
+            "files",
             "http",
             "http_client",
             "key_file",

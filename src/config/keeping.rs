@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::section::{Errors, Section};
+use super::store_url::check_parameters;
 use crate::revocation::redis::{RedisConfig, TlsFiles, check_url, is_encrypted};
 use crate::revocation::{Mode, OnStale, StalenessPolicy};
 use crate::token::NOT_BEFORE_LEEWAY;
@@ -15,7 +16,7 @@ pub fn redis(mut section: Section<'_>, errors: &Errors) -> Option<RedisConfig> {
     let url = section
         .text("url")
         .filter(|url| url.value != "embedded")
-        .and_then(|url| url.parse(errors, |url| check_url(&url).map(|()| url)));
+        .and_then(|url| url.parse(errors, |url| check_parameters(&url).and_then(|()| check_url(&url)).map(|()| url)));
     let key_prefix = section.text("key_prefix").and_then(|prefix| {
         prefix.parse(errors, |prefix| {
             let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);

@@ -3,13 +3,17 @@
 //! [`tree`] reads file and environment into one tree in which each value knows where it was set;
 //! [`section`] takes values out of it by type; [`settings`] turns them into the parts' own types.
 
+mod addresses;
 mod callers;
 mod cautions;
 mod keeping;
+mod origins;
 mod providers;
 mod section;
+mod service_links;
 mod serving;
 mod settings;
+mod store_url;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -27,6 +31,8 @@ use crate::identity::ProviderConfig;
 use crate::revocation::redis::RedisConfig;
 use crate::revocation::{Bounds, Mode, StalenessPolicy};
 use crate::telemetry::LogConfig;
+
+use self::service_links::is_service_link;
 
 pub use self::cautions::Caution;
 pub use self::settings::SETTING_NAMES;
@@ -140,7 +146,7 @@ impl Config {
             let Ok(variable) = variable.into_string() else { continue };
             match value.into_string() {
                 Ok(value) => variables.push((variable, value)),
-                Err(_) if !variable.starts_with(tree::PREFIX) => {}
+                Err(_) if !variable.starts_with(tree::PREFIX) || is_service_link(&variable, "") => {}
                 Err(_) => errors.push(ConfigError { place: variable, message: "is not UTF-8".into() }),
             }
         }
@@ -184,11 +190,12 @@ impl Config {
         self
     }
 
-    /// What links start with: as configured, or the address of the download listener.
+    /// What links start with: as configured, or the address of the download listener; `None` where that is none that
+    /// clients could go to, or not known yet.
     pub fn public_url(&self, download: Option<std::net::SocketAddr>) -> Option<String> {
         self.public_url.clone().or_else(|| match (&self.listen.download, download) {
-            (Some(Address::Tcp(_)), Some(bound)) => Some(format!("http://{bound}")),
-            (Some(Address::Tcp(address)), None) => Some(format!("http://{address}")),
+            (Some(Address::Tcp(_)), Some(bound)) => addresses::url_of_bound(bound),
+            (Some(Address::Tcp(address)), None) => addresses::url_of(address),
             _ => None,
         })
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::addresses::parse_address;
+use super::origins::check_origins;
 use super::section::{Errors, Section};
 use super::{DEFAULT_ADDRESS, Overrides};
 use crate::http::listen::{Address, ListenConfig, TrustedProxies};
@@ -9,7 +11,7 @@ use crate::http::server::Limits;
 use crate::http::web::Origins;
 
 pub fn listen(mut section: Section<'_>, overrides: &Overrides, errors: &Errors) -> ListenConfig {
-    let fallback = match Address::parse(overrides.listen.as_deref().unwrap_or(DEFAULT_ADDRESS)) {
+    let fallback = match parse_address(overrides.listen.as_deref().unwrap_or(DEFAULT_ADDRESS)) {
         Ok(address) => address,
         Err(error) => {
             errors.add(&super::tree::Place::Variable("--listen".into()), &error);
@@ -19,7 +21,7 @@ pub fn listen(mut section: Section<'_>, overrides: &Overrides, errors: &Errors) 
     let mut address = |key| match (&overrides.listen, section.text(key)) {
         (None, Some(found)) if found.value == "off" => None,
         (None, Some(found)) => {
-            Some(found.parse(errors, |text| Address::parse(&text)).unwrap_or_else(|| fallback.clone()))
+            Some(found.parse(errors, |text| parse_address(&text)).unwrap_or_else(|| fallback.clone()))
         }
         _ => Some(fallback.clone()),
     };
@@ -61,7 +63,9 @@ fn parse_address_header(name: String) -> Result<http::HeaderName, &'static str> 
 }
 
 pub fn origins(mut section: Section<'_>, errors: &Errors) -> Origins {
-    let origins = section.texts("cors_origins").and_then(|list| list.parse(errors, |list| Origins::parse(&list)));
+    let origins = section.texts("cors_origins").and_then(|list| {
+        list.parse(errors, |list| check_origins(list).and_then(|list| Origins::parse(&list).map_err(str::to_owned)))
+    });
     section.finish();
     origins.unwrap_or_default()
 }

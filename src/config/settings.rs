@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::addresses::{is_reachable, parse_public_url};
 use super::callers;
 use super::keeping::{self, Revocation};
 use super::providers;
@@ -155,8 +156,9 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
         identity_providers,
         log,
     };
-    if !has_public_url && config.public_url(None).is_none() && config.listen.api.is_some() {
-        errors.add(&place, "`public_url` must be set when downloads are not served on a host and port");
+    let has_address = config.listen.download.as_ref().is_some_and(is_reachable);
+    if !has_public_url && !has_address && config.listen.api.is_some() {
+        errors.add(&place, "`public_url` must be set when downloads are not served on a host and port that clients reach; \"0.0.0.0\" and \"[::]\" are none");
     }
     for collection in config.collections.values().filter(|one| one.edge == EdgeKind::Direct) {
         let key_file = match &config.key_source {
@@ -343,16 +345,6 @@ fn log(mut section: Section<'_>, errors: &Errors) -> LogConfig {
     });
     section.finish();
     LogConfig { level: level.unwrap_or(tracing::Level::INFO), format: format.unwrap_or(LogFormat::Text) }
-}
-
-fn parse_public_url(url: String) -> Result<String, &'static str> {
-    const WRONG: &str = "must be an http:// or https:// URL without query, such as \"https://dl.example.com\"";
-    let parsed: http::Uri = url.parse().map_err(|_| WRONG)?;
-    let is_web = matches!(parsed.scheme_str(), Some("http" | "https"));
-    if !is_web || parsed.host().is_none_or(str::is_empty) || parsed.query().is_some() || url.contains('#') {
-        return Err(WRONG);
-    }
-    Ok(url.trim_end_matches('/').to_owned())
 }
 
 /// Whether a folder is another or lies in it.

@@ -7,6 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::section::Errors;
+use super::service_links::is_service_link;
+use super::settings::SETTING_NAMES;
 
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +65,6 @@ const NOT_SETTINGS: [&str; 6] = [
     "LINKGATE_PLAIN_HTTP",
     "LINKGATE_ALLOW_CORE_DUMPS",
 ];
-/// What Kubernetes sets in every pod beside a service that is called `linkgate`.
-const KUBERNETES: [&str; 2] = ["LINKGATE_SERVICE_", "LINKGATE_PORT"];
 
 /// Reads the file's text, then lays the environment over it.
 pub fn read(name: &str, text: &str, environment: impl IntoIterator<Item = (String, String)>, errors: &Errors) -> Table {
@@ -78,12 +78,22 @@ pub fn read(name: &str, text: &str, environment: impl IntoIterator<Item = (Strin
     for (variable, value) in environment {
         let is_setting = variable.starts_with(PREFIX)
             && !NOT_SETTINGS.contains(&variable.as_str())
-            && !KUBERNETES.iter().any(|prefix| variable.starts_with(prefix));
+            && (names_a_setting(&variable) || !is_service_link(&variable, &value));
         if is_setting {
             overlay(&mut table, &variable, value, errors);
         }
     }
     table
+}
+
+/// Whether there is such a setting: `LINKGATE_STORE__URL` names `store.url`.
+fn names_a_setting(variable: &str) -> bool {
+    let named = variable[PREFIX.len()..].to_lowercase();
+    SETTING_NAMES.iter().any(|setting| {
+        let mut parts = named.split("__");
+        setting.split('.').all(|name| parts.next().is_some_and(|part| name == "*" || name == part))
+            && parts.next().is_none()
+    })
 }
 
 /// Puts `LINKGATE_STORE__URL=x` where `[store] url = "x"` would be.

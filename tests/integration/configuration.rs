@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::linkgate::{Builder, Linkgate, repository_file};
 use crate::support::redis::Redis;
-use crate::support::{Process, binary, eventually, folder};
+use crate::support::{Process, binary, eventually, folder, free_port};
 
 /// A folder with a configuration file and a key.
 struct Trial(TempDir);
@@ -344,7 +344,7 @@ fn a_variable_that_is_no_text_matters_only_when_it_is_ours() {
         let mut command = Command::new(binary());
         command.arg("check").env_clear().env(name, bytes).current_dir(trial.0.path()).output().unwrap()
     };
-    for name in [std::ffi::OsStr::new("OLD_LOCALE"), bytes] {
+    for name in [std::ffi::OsStr::new("OLD_LOCALE"), bytes, std::ffi::OsStr::new("LINKGATE_DB_ENV_GREETING")] {
         assert_eq!(check(name).status.code(), Some(0), "{:?}", check(name));
     }
     for name in ["LINKGATE_DATA_DIR", "LINKGATE_KEYS"] {
@@ -470,16 +470,175 @@ fn a_variable_that_is_wrong_is_named() {
 fn variables_of_others_are_left_alone() {
     let trial = Trial::with_a_key("");
     let findings = trial.findings(&[
-        ("LINKGATE_PORT", "tcp://10.96.0.7:80"),
-        ("LINKGATE_PORT_80_TCP_ADDR", "10.96.0.7"),
-        ("LINKGATE_SERVICE_HOST", "10.96.0.7"),
-        ("LINKGATE_SERVICE_PORT_HTTP", "80"),
         ("LINKGATE_API_KEY", "lgk_app_x"),
         ("LINKGATE_SERVER", "http://127.0.0.1:1"),
         ("LINKGATES", "many"),
         ("PUBLIC_URL", "nonsense"),
     ]);
     assert!(!findings.contains("error"), "{findings}");
+}
+
+/// Kubernetes tells every pod of every service of its namespace, Docker every container of those it is linked to.
+#[test]
+fn a_service_beside_it_may_be_called_anything_that_begins_with_linkgate() {
+    let trial = Trial::with_a_key("");
+    for service in ["LINKGATE", "LINKGATE_API", "LINKGATE_EDGE", "LINKGATE_REDIS_MASTER", "LINKGATE_STORE"] {
+        let variables = [
+            ("SERVICE_HOST", "10.96.0.7"),
+            ("SERVICE_PORT", "80"),
+            ("SERVICE_PORT_TCP_REDIS", "6379"),
+            ("PORT", "tcp://10.96.0.7:80"),
+            ("PORT_80_TCP", "tcp://10.96.0.7:80"),
+            ("PORT_80_TCP_PROTO", "tcp"),
+            ("PORT_80_TCP_PORT", "80"),
+            ("PORT_80_TCP_ADDR", "10.96.0.7"),
+            ("PORT_53_UDP_ADDR", "10.96.0.7"),
+            ("NAME", "/linkgate/linkgate-redis"),
+            ("ENV_REDIS_VERSION", "7.0"),
+        ]
+        .map(|(rest, value)| (format!("{service}_{rest}"), value));
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let findings = trial.findings(&variables);
+        assert!(!findings.contains("error"), "{service}: {findings}");
+    }
+    // What is a setting's name stays one, and what is nearly one is an error.
+    let root = ("LINKGATE_COLLECTIONS__X_PORT_80_TCP__ROOT", "/x");
+    assert!(parsed("", &[root]).collections.contains_key("x_port_80_tcp"));
+    for (variable, value) in [
+        ("LINKGATE_PORT", "8080"),
+        ("LINKGATE_LISTEN_PORT", "8080"),
+        ("LINKGATE_STORE__PORT", "6379"),
+        ("LINKGATE_SERVICE_HOST", "dl.example.com"),
+        ("LINKGATE_NAME", "app"),
+        ("LINKGATE_LISTEN__API_PORT", "8080"),
+    ] {
+        let errors = trial.errors(&[(variable, value)]);
+        assert!(errors.len() == 1 && errors[0].starts_with(&format!("{variable}: ")), "{variable}: {errors:?}");
+    }
+}
+
+/// `serve` cannot start with these, and what `check` says of each. Where the file alone shows it, it is an error of the
+/// configuration (2), otherwise one of the machine (1).
+#[test]
+fn check_refuses_every_address_that_serve_could_not_listen_on_or_that_no_link_could_start_with() {
+    let trial = Trial::with_a_key("public_url = \"http://links.test\"\n");
+    std::fs::write(trial.0.path().join("file"), "").unwrap();
+    let folder = trial.0.path().display();
+    let port = free_port();
+    for (listen, code, words) in [
+        (vec![("DOWNLOAD", format!("unix:/{}", "s".repeat(150)))], 2, "too long"),
+        (vec![("OPS", format!("unix:/{}", "s".repeat(150)))], 2, "too long"),
+        (vec![("API", "*:18080".into())], 2, "0.0.0.0"),
+        (vec![("DOWNLOAD", "127.0.0.1:99999".into())], 2, "must be"),
+        (vec![("DOWNLOAD", "no-such-host.invalid:80".into())], 1, "cannot listen on no-such-host.invalid:80"),
+        (vec![("API", format!("192.0.2.1:{port}"))], 1, "cannot listen on 192.0.2.1"),
+        (vec![("OPS", format!("unix:{folder}/none/a.sock"))], 1, "is no folder"),
+        (vec![("OPS", format!("unix:{folder}/file"))], 1, "not a socket"),
+        (vec![("OPS", format!("unix:{folder}/file/a.sock"))], 1, "cannot listen on"),
+        (vec![("DOWNLOAD", format!("127.0.0.1:{port}")), ("API", format!("localhost:{port}"))], 1, "write both alike"),
+        (vec![("DOWNLOAD", format!("0.0.0.0:{port}")), ("API", format!("127.0.0.1:{port}"))], 1, "write both alike"),
+    ] {
+        let variables: Vec<_> =
+            listen.into_iter().map(|(name, value)| (format!("LINKGATE_LISTEN__{name}"), value)).collect();
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let checked = trial.run(&["check"], &variables);
+        let said = String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
+        assert!(checked.status.code() == Some(code) && said.contains(words), "{variables:?}: {said}");
+        let mut serve = Command::new(binary());
+        serve.arg("serve").env_clear().envs(variables.iter().copied()).current_dir(trial.0.path());
+        let mut process = Process::start(serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+        eventually("it does not start either", || process.0.try_wait().unwrap().is_some());
+        assert_eq!(process.0.wait().unwrap().code(), Some(code), "{variables:?}");
+    }
+    for data_dir in ["file", "file/data"] {
+        let output = trial.run(&["check"], &[("LINKGATE_DATA_DIR", data_dir)]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("data folder"), "{output:?}");
+    }
+    // What is listened on already, by Linkgate most often, can be checked.
+    let (tcp, socket) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), trial.0.path().join("a.sock"));
+    let _unix = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let (tcp, unix) = (tcp.local_addr().unwrap().to_string(), format!("unix:{}", socket.display()));
+    let output = trial.run(&["check"], &[("LINKGATE_LISTEN__DOWNLOAD", &tcp), ("LINKGATE_LISTEN__OPS", &unix)]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn no_link_starts_with_a_wildcard_address_or_shows_a_password() {
+    let trial = Trial::with_a_key("");
+    for address in ["0.0.0.0:8080", "[::]:8080", "[::ffff:0.0.0.0]:8080", "0:8080", "0.0.0.0:0"] {
+        let errors = trial.errors(&[("LINKGATE_LISTEN__DOWNLOAD", address)]);
+        assert!(errors.len() == 1 && errors[0].contains("`public_url` must be set"), "{address}: {errors:?}");
+        let known = ("LINKGATE_PUBLIC_URL", "http://links.test");
+        parsed("", &[("LINKGATE_LISTEN__DOWNLOAD", address), known]);
+        // Who makes no links needs to know nothing.
+        parsed("", &[("LINKGATE_LISTEN__DOWNLOAD", address), ("LINKGATE_LISTEN__API", "off")]);
+        let output = trial.run(&["serve", "--media", ".", "--listen", address], &[]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+    // A port that is not known before it is bound is in no link that is made offline.
+    let output = trial.run(&["mint", "a.jpg"], &[("LINKGATE_LISTEN__DOWNLOAD", "127.0.0.1:0")]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+
+    for (url, words) in [
+        ("https://me@dl.example.com", "user"),
+        ("https://me:hunter2@dl.example.com", "password"),
+        ("https://dl.example.com/?a=b", "without query"),
+        ("https://dl.example.com/#top", "fragment"),
+        ("https://dl.example.com:99999", "port"),
+        ("http://0.0.0.0:8080", "every address"),
+        ("http://*:8080", "every address"),
+    ] {
+        let errors = trial.errors(&[("LINKGATE_PUBLIC_URL", url)]);
+        assert!(errors.len() == 1 && errors[0].contains(words), "{url}: {errors:?}");
+        assert!(!errors[0].contains("hunter2"), "{errors:?}");
+    }
+}
+
+#[test]
+fn what_stands_behind_the_question_mark_of_the_store_s_url_is_known_or_an_error() {
+    let trial = Trial::with_a_key("");
+    let redis = Redis::start();
+    for (url, words) in [
+        (format!("{}?protocol=resp3", redis.url()), "RESP2"),
+        (format!("{}?db=2", redis.url()), "the database stands in the path"),
+        (format!("{}?family=6", redis.url()), "only `protocol`"),
+        (format!("{}?ssl_cert_reqs=none", redis.url()), "only `protocol`"),
+        (format!("{}#insecure", redis.url()), "%23"),
+        ("rediss://h/0#insecure".into(), "%23"),
+        ("redis-sentinel://h/main/0?sentinel_pasword=hunter2".into(), "`sentinel_password`"),
+        ("redis-sentinel://h/main/0?sentinel_password=a&hunter2".into(), "`sentinel_password`"),
+        ("redis-cluster://h?db=0".into(), "database 0"),
+        ("redis+unix:///s?database=2".into(), "`db`, `user`, `pass`, `protocol`"),
+    ] {
+        let errors = trial.errors(&[("LINKGATE_STORE__URL", &url)]);
+        assert!(errors.len() == 1 && errors[0].contains(words), "{url}: {errors:?}");
+        assert!(!errors[0].contains("hunter2") && !errors[0].contains(&url), "{errors:?}");
+    }
+    for url in [redis.url(), format!("{}?", redis.url()), format!("{}?protocol=resp2", redis.url())] {
+        let output = trial.run(&["check"], &[("LINKGATE_STORE__URL", &url)]);
+        assert_eq!(output.status.code(), Some(0), "{url}: {output:?}");
+    }
+}
+
+#[test]
+fn an_origin_that_no_browser_sends_is_refused_with_the_reason() {
+    let trial = Trial::with_a_key("");
+    for (origin, words) in [
+        ("https://*.example.com", "`*`"),
+        ("https://a.example.com:443", "browsers leave out"),
+        ("http://a.example.com:80", "browsers leave out"),
+        ("https://A.example.com", "capitals"),
+        ("https://a.example.com/", "slash"),
+        ("https://a.example.com/app", "path"),
+        ("https://a.example.com:99999", "port"),
+        ("http://127.1:3000", "host"),
+        ("null", "sandboxed"),
+        ("*,https://a.example.com", "\"*\" alone"),
+    ] {
+        let errors = trial.errors(&[("LINKGATE_API__CORS_ORIGINS", origin)]);
+        assert!(errors.len() == 1 && errors[0].contains(words), "{origin}: {errors:?}");
+    }
 }
 
 #[test]

@@ -426,7 +426,9 @@ fn what_compose_mounts_and_builds_is_there() {
 #[test]
 fn the_variables_of_compose_and_image_are_settings_that_fit() {
     let image = image_variables();
-    let alone = parsed("", image.clone());
+    let mut alone = image.clone();
+    alone.insert("LINKGATE_PUBLIC_URL".into(), "http://links.test".into());
+    let alone = parsed("", alone);
     assert_eq!(alone.data_dir, Path::new("/data"));
 
     let mut both = image;

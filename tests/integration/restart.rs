@@ -209,3 +209,18 @@ fn what_cannot_be_listened_on_is_refused_at_the_start() {
     let log = linkgate.log();
     assert_eq!(log.matches("a socket that was handed over (LISTEN_FDS) cannot be used").count(), 2, "{log}");
 }
+
+/// A service manager may listen on every address of the machine: of which one links are to lead to, only a setting tells.
+#[test]
+fn a_wildcard_address_that_was_handed_over_is_in_no_link() {
+    let (linkgate, _socket) = site(Builder::new());
+    let configuration = linkgate.folder.path().join("linkgate.toml");
+    std::fs::write(&configuration, format!("data_dir = {:?}\n", linkgate.data_dir())).unwrap();
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let socket = std::net::TcpListener::bind(address).unwrap();
+        let mut process = start(&linkgate, &socket, "", &[]);
+        eventually("it refuses to start", || process.0.try_wait().unwrap().is_some());
+        assert_eq!(process.0.wait().unwrap().code(), Some(1), "{address}");
+    }
+    assert_eq!(linkgate.log().matches("`public_url` must be set").count(), 2, "{}", linkgate.log());
+}
