@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("files.rs", &["entropy"]),
     ("span.rs", &[]),
     ("bounded.rs", &[]),
-    ("telemetry.rs", &[]),
+    ("telemetry/", &[]),
     ("process.rs", &[]),
     ("token/", &["clock"]),
     ("entropy.rs", &["token"]),
