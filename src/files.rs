@@ -116,11 +116,15 @@ pub fn open_secret(path: &Path) -> io::Result<File> {
     let path = path.display();
     Err(io::Error::other(if is_handed_over {
         format!(
-            "it is root's and open to more than its group's readers (mode {mode:03o}): give it the group of Linkgate's user              and run `chmod 640 {path}`; where its mode cannot be changed, set `defaultMode: 0440` and `fsGroup`              (Kubernetes), or mount it read-only"
+            "it is root's and open to more than its group's readers (mode {mode:03o}): give it the group of Linkgate's user \
+             and run `chmod 640 {path}`; where its mode cannot be changed, set `defaultMode: 0440` and `fsGroup` \
+             (Kubernetes), or mount it read-only"
         )
     } else {
         format!(
-            "it can be read by others than its owner (mode {mode:03o}, user id {}): run `chmod 600 {path}`; where its mode              cannot be changed, let root own it and its group read it (`defaultMode: 0440` and `fsGroup` in Kubernetes),              or mount it read-only",
+            "it can be read by others than its owner (mode {mode:03o}, user id {}): run `chmod 600 {path}`; where its mode \
+             cannot be changed, let root own it and its group read it (`defaultMode: 0440` and `fsGroup` in Kubernetes), \
+             or mount it read-only",
             found.uid()
         )
     }))
@@ -345,6 +349,7 @@ mod tests {
                 Err(error) => {
                     let said = error.to_string();
                     assert!(said.contains(&format!("mode {mode:03o}")) && said.contains("defaultMode"), "{said}");
+                    assert!(!said.contains("  "), "{said}");
                     false
                 }
             }

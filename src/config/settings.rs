@@ -158,7 +158,11 @@ pub fn read(table: Table, overrides: &Overrides, errors: &Errors) -> Config {
     };
     let has_address = config.listen.download.as_ref().is_some_and(is_reachable);
     if !has_public_url && !has_address && config.listen.api.is_some() {
-        errors.add(&place, "`public_url` must be set when downloads are not served on a host and port that clients reach; \"0.0.0.0\" and \"[::]\" are none");
+        errors.add(
+            &place,
+            "`public_url` must be set when downloads are not served on a host and port that clients reach; \"0.0.0.0\" and \
+             \"[::]\" are none",
+        );
     }
     for collection in config.collections.values().filter(|one| one.edge == EdgeKind::Direct) {
         let key_file = match &config.key_source {
