@@ -210,3 +210,28 @@ fn pages_of_configured_origins_may_call_and_no_others() {
     let answer = request(&closed.place(), "GET", "/v1/revocations", &[("Origin", "https://app.example.com")], b"");
     assert_eq!(answer.header("access-control-allow-origin"), None, "off unless it is configured");
 }
+
+/// Capacitor on iOS, Ionic, Tauri and browsers' extensions give their pages a scheme of their own.
+#[test]
+fn the_pages_of_apps_may_call_from_the_origins_that_apps_have() {
+    let apps = [
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "https://localhost",
+        "http://localhost:3000",
+        "http://[::1]:3000",
+    ];
+    let linkgate = Builder::new().section(&format!("[api]\ncors_origins = {apps:?}")).start();
+    let allowed = |origin: &str| {
+        let headers = [("Origin", origin), ("Access-Control-Request-Method", "POST")];
+        request(&linkgate.place(), "OPTIONS", "/v1/links", &headers, b"").header("access-control-allow-origin")
+    };
+    for origin in apps {
+        assert_eq!(allowed(origin).as_deref(), Some(origin));
+    }
+    for other in ["capacitor://localhost:80", "capacitor://local", "http://localhost:3001", "ionic://other", "null"] {
+        assert_eq!(allowed(other), None, "{other}");
+    }
+}
